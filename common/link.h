@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * A link: one TCP connection on a libuv loop, TLS 1.3 inside, frames inside that. Both daemons and the command line
+ * use it. It belongs to the loop's thread. Bounds: a handshake takes at most 10 s, a frame at most 30 s from its first
+ * byte to its last, at most LINK_QUEUE_MAX bytes wait to be sent (beyond that the link is closed: the peer does not read).
+ *
+ *      connecting -> handshake -> open -> closing -> closed      (on_close is the last call; then the link frees itself)
+ */
+#include "common/tls.h"
+#include "common/frame.h"
+#include <uv.h>
+
+#define LINK_QUEUE_MAX (64u << 20)
+struct link;
+struct link_callbacks {
+        // The handshake is over and the peer's certificate has passed the policy. Return -1 with err to close.
+        int (*on_open)(struct link *link, void *data, struct error *err);
+        // One whole frame. Return -1 with err to close.
+        int (*on_frame)(struct link *link, const uint8_t *frame, size_t length, void *data, struct error *err);
+        // Exactly once, also when connecting failed or link_close() was called; `why->code` is ERROR_NONE after our own
+        // link_close(). The link is freed after this returns.
+        void (*on_close)(struct link *link, const struct error *why, void *data);
+        // Optional: the outer TLS session was ended with link_detach(); `fd` is the caller's now, non-blocking, with
+        // bytes that had already been read and belong after the hand-over.
+        void (*on_detach)(struct link *link, int fd, const uint8_t *leftover, size_t length, void *data);
+};
+// Resolves and dials "host:port" / "[v6]:port"; on_close with ERROR_UNREACHABLE names the address. timeout for connect: 10 s.
+int link_connect(uv_loop_t *loop, const char *address, struct tls_credentials *credentials, const struct tls_policy *policy,
+                 const struct link_callbacks *callbacks, void *data, struct link **ret, struct error *err);
+// Takes an accepted connection from a listening handle.
+int link_accept(uv_stream_t *listener, struct tls_credentials *credentials, const struct tls_policy *policy,
+                const struct link_callbacks *callbacks, void *data, struct link **ret, struct error *err);
+// Queues one frame. Fails when the link is not open or the queue is full.
+int link_send(struct link *link, const uint8_t *frame, size_t length, struct error *err);
+// Ends it: queued frames are flushed for at most 2 s, then on_close. Idempotent. link_abort() does not flush.
+void link_close(struct link *link);
+void link_abort(struct link *link, enum error_code code, const char *why);
+// Server, for the relay: flush, exchange close_notify both ways, then on_detach instead of on_close.
+void link_detach(struct link *link);
+const struct identity *link_peer(const struct link *link);
+const char *link_alpn(const struct link *link);
+const char *link_address(const struct link *link);       // peer's "10.1.2.3:4567"
+X509 *link_peer_authority(const struct link *link);       // joiner
+EVP_PKEY *link_peer_key(const struct link *link);
+void link_set_data(struct link *link, const struct link_callbacks *callbacks, void *data); // hand over to another owner (roles by ALPN)
+void link_set_frame_max(struct link *link, uint32_t max);
+uint64_t link_last_received_ms(const struct link *link);  // monotonic, for heartbeats
