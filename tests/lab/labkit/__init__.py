@@ -1,0 +1,1 @@
+"""The laboratory: real KVM hosts on one machine, out of namespaces."""
