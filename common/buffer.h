@@ -20,6 +20,6 @@ int buffer_appendf(struct buffer *buffer, struct error *err, const char *format,
 int buffer_reserve(struct buffer *buffer, size_t length, uint8_t **ret_space, struct error *err);
 void buffer_commit(struct buffer *buffer, size_t length);
 void buffer_consume(struct buffer *buffer, size_t length); // drop from the front; releases a large empty allocation
-void buffer_clear(struct buffer *buffer);
+void buffer_clear(struct buffer *buffer);                   // the same for all of it
 // Hand over the content as a NUL-terminated string (the caller frees); the buffer is empty afterwards.
 char *buffer_steal_text(struct buffer *buffer);

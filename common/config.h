@@ -13,8 +13,9 @@ struct config_option {
         const char *key;
         enum config_type type;
         size_t offset; // of a char* (TEXT), uint64_t (INT, SIZE in bytes, DURATION in seconds), bool, struct config_list
-        const char *default_text; // parsed like the file's; NULL: zero
+        const char *default_text; // parsed like the file's (a list: items between commas); NULL: zero
 };
-// Fill `target` with defaults, then with the file if it exists. Unknown keys, wrong types: error with file:line.
+// Fill `target` with defaults, then with the file if it exists (path NULL: none). Unknown or repeated keys, wrong types:
+// error with file:line, and nothing in target is left to free. What target held before is not looked at.
 int config_load(const char *path, const struct config_option *options, unsigned n, void *target, struct error *err);
 void config_free(const struct config_option *options, unsigned n, void *target);

@@ -14,10 +14,12 @@ struct db_migration {
         const char *sql; // one or more statements, run in one transaction; number is its place in the array + 1
 };
 // Opens or makes the file (mode 0600), applies the migrations that are missing; a newer schema is refused by name.
+// ":memory:" is for tests.
 int db_open(const char *path, const struct db_migration *migrations, unsigned n, struct db **ret_db, struct error *err);
 void db_close(struct db *db);
 int db_exec(struct db *db, const char *sql, struct error *err);
-// Transactions do not nest.
+// Transactions do not nest and take the write lock at once. A commit that fails has rolled back; db_rollback() without a
+// transaction does nothing.
 int db_begin(struct db *db, struct error *err);
 int db_commit(struct db *db, struct error *err);
 void db_rollback(struct db *db);
@@ -28,12 +30,15 @@ void db_rollback(struct db *db);
  *     db_query(db, &q, "SELECT name FROM site WHERE id = ?1"); db_bind_int(&q, 1, id);
  *     while ((r = db_step(&q, err)) > 0) use(db_text(&q, 0));
  *     db_done(&q);
+ * The last row and every failure give the statement back; db_done() after that does nothing.
  * Errors stick: binds after a failure do nothing and db_step returns -1.
  */
+struct db_statement;
 struct db_query {
         struct db *db;
-        sqlite3_stmt *statement;
-        int failed;
+        sqlite3_stmt *statement;    // NULL once it has ended, failed or was given back
+        struct db_statement *kept;  // its place in the db; NULL when the kept one was under way and this is one more
+        int failed;                 // SQLite's extended code, or 0
 };
 void db_query(struct db *db, struct db_query *query, const char *sql);
 void db_bind_int(struct db_query *query, int index, int64_t value);
