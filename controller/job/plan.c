@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Building the plan of a cold move: where each disk goes, which steps there will be, what it will cost. What stands
+ * against it is found by plan_checks.c. Pure: the fleet is read and nothing is changed or asked.
+ */
+#include "controller/job/plan.h"
+#include "controller/job/plan_checks.h"
+#include "common/cleanup.h"
+#include "common/memory.h"
+#include "common/units.h"
+
+#include <stdio.h>
+#include <string.h>
+
+// For the estimate only, where no rate is given: what a 1 Gbit/s line carries.
+#define ASSUMED_BYTES_PER_SECOND (110u << 20)
+#define ASSUMED_STOP_SECONDS 5u
+#define ASSUMED_REST_SECONDS 3u
+
+static bool disk_is_carried(const Drover__Disk *disk) {
+        return strcmp(disk->type, "file") == 0 && strcmp(disk->device, "disk") == 0;
+}
+
+static const char *format_suffix(const char *format) {
+        return strcmp(format, "qcow2") == 0 ? "qcow2" : "img";
+}
+
+static const char *base_name(const char *path) {
+        const char *slash = strrchr(path, '/');
+        return slash ? slash + 1 : path;
+}
+
+static Drover__MoveDisk *plan_disk(const struct plan_context *context, const Drover__Disk *disk) {
+        Drover__MoveDisk *move = new (Drover__MoveDisk);
+        drover__move_disk__init(move);
+        move->target = memory_string(disk->target);
+        move->format = memory_string(disk->format);
+        move->file_bytes = disk->file_bytes;
+        move->allocation_bytes = disk->allocation_bytes;
+        move->capacity_bytes = disk->capacity_bytes;
+        const char *pool = context->request->pool[0] ? context->request->pool : disk->pool[0] ? disk->pool : "default";
+        move->pool = memory_string(pool);
+        const char *volume = disk->volume[0] ? disk->volume : base_name(disk->path);
+        if (plan_volume_taken(context, pool, volume)) {
+                move->volume = memory_format("%s-%s.%s", context->plan->new_name, disk->target, format_suffix(disk->format));
+                plan_warn(context, "%s: volume %s exists in pool %s at %s; the copy will be named %s", disk->target, volume, pool,
+                          context->plan->target_name, move->volume);
+        } else {
+                move->volume = memory_string(volume);
+        }
+        return move;
+}
+
+static void plan_disks(struct plan_context *context) {
+        const Drover__Domain *domain = context->vm->domain;
+        Drover__MovePlan *plan = context->plan;
+        plan->disks = new_array(Drover__MoveDisk *, domain->n_disks + 1);
+        for (size_t i = 0; i < domain->n_disks; i++) {
+                if (!disk_is_carried(domain->disks[i]))
+                        continue;
+                plan->disks[plan->n_disks] = plan_disk(context, domain->disks[i]);
+                plan->bytes_to_copy += plan->disks[plan->n_disks]->allocation_bytes;
+                plan->n_disks++;
+        }
+}
+
+static void plan_interfaces(struct plan_context *context) {
+        const Drover__Domain *domain = context->vm->domain;
+        Drover__MovePlan *plan = context->plan;
+        plan->macs = new_array(char *, domain->n_interfaces + 1);
+        plan->target_bridges = new_array(char *, domain->n_interfaces + 1);
+        plan->target_networks = new_array(char *, domain->n_interfaces + 1);
+        for (size_t i = 0; i < domain->n_interfaces; i++) {
+                const Drover__Interface *interface = domain->interfaces[i];
+                plan->macs[plan->n_macs++] = memory_string(interface->mac);
+                const char *source = plan_mapped_bridge(context, interface->source);
+                if (strcmp(interface->type, "bridge") == 0)
+                        plan->target_bridges[plan->n_target_bridges++] = memory_string(source);
+                else if (strcmp(interface->type, "network") == 0)
+                        plan->target_networks[plan->n_target_networks++] = memory_string(source);
+        }
+}
+
+static void plan_bridges(struct plan_context *context) {
+        const Drover__VmMove *request = context->request;
+        Drover__MovePlan *plan = context->plan;
+        plan->bridges = new_array(Drover__NameMap *, request->n_bridges + 1);
+        for (size_t i = 0; i < request->n_bridges; i++) {
+                Drover__NameMap *map = new (Drover__NameMap);
+                drover__name_map__init(map);
+                map->from = memory_string(request->bridges[i]->from);
+                map->to = memory_string(request->bridges[i]->to);
+                plan->bridges[plan->n_bridges++] = map;
+        }
+}
+
+static void plan_add_step(Drover__MovePlan *plan, const char *name, const char *host, char *text) {
+        Drover__PlannedStep *step = new (Drover__PlannedStep);
+        drover__planned_step__init(step);
+        step->name = memory_string(name);
+        step->host = memory_string(host);
+        step->text = text;
+        plan->steps = memory_grow(plan->steps, plan->n_steps + 1, sizeof(*plan->steps));
+        plan->steps[plan->n_steps++] = step;
+}
+
+static void plan_steps_before_copy(Drover__MovePlan *plan) {
+        const char *source = plan->source_name, *target = plan->target_name;
+        plan_add_step(plan, "check", source, memory_string("read the definition again and compare it with this plan"));
+        plan_add_step(plan, "reserve", target, memory_format("reserve the name %s, its UUID, MACs, volumes and space", plan->new_name));
+        if (plan->was_running)
+                plan_add_step(plan, "stop", source,
+                              plan->stop == DROVER__STOP_MODE__STOP_HARD
+                                      ? memory_string("stop it hard")
+                                      : memory_format("shut it down, within %u s", plan->stop_timeout_seconds));
+        plan_add_step(plan, "fence", source, memory_string("put its disks out of libvirt's reach"));
+}
+
+static void plan_steps(Drover__MovePlan *plan) {
+        const char *source = plan->source_name, *target = plan->target_name;
+        char size[UNITS_TEXT_MAX];
+        plan_steps_before_copy(plan);
+        for (size_t i = 0; i < plan->n_disks; i++)
+                plan_add_step(plan, "copy", target,
+                              memory_format("copy %s (%s, %s) to %s/%s", plan->disks[i]->target, plan->disks[i]->format,
+                                            units_format_size(plan->disks[i]->allocation_bytes, size), plan->disks[i]->pool,
+                                            plan->disks[i]->volume));
+        if (plan->has_nvram)
+                plan_add_step(plan, "copy", target, memory_string("copy its NVRAM"));
+        plan_add_step(plan, "define", target, memory_string("publish the disks and define it"));
+        plan_add_step(plan, "verify", target,
+                      memory_string(plan->read_back ? "compare digests and read the disks back" : "compare the digests of both sides"));
+        plan_add_step(plan, "confirm", source, memory_string("make sure that it is still fenced"));
+        if (plan->start)
+                plan_add_step(plan, "start", target, memory_string("start it"));
+        plan_add_step(plan, "commit", "controller", memory_format("%s becomes its owner; from here on it only goes forwards", target));
+        plan_add_step(plan, "retire", source,
+                      memory_string(plan->purge_source ? "undefine it and remove its disks" : "undefine it, keep its disks until purged"));
+        plan_add_step(plan, "settle", target, memory_string("restore autostart and forget the reservation"));
+}
+
+static void plan_estimate(Drover__MovePlan *plan) {
+        uint64_t rate = plan->rate_bytes_per_second ? plan->rate_bytes_per_second : ASSUMED_BYTES_PER_SECOND;
+        uint64_t copy = plan->bytes_to_copy / rate + (plan->read_back ? plan->bytes_to_copy / ASSUMED_BYTES_PER_SECOND : 0);
+        uint64_t all = copy + ASSUMED_REST_SECONDS + (plan->was_running ? ASSUMED_STOP_SECONDS : 0);
+        plan->estimated_seconds = all > UINT32_MAX ? UINT32_MAX : (uint32_t) all;
+        plan->estimated_downtime_seconds = plan->was_running && plan->start ? plan->estimated_seconds : 0;
+}
+
+static bool domain_is_active(const Drover__Domain *domain) {
+        return strcmp(domain->state, "shut off") != 0 && strcmp(domain->state, "crashed") != 0;
+}
+
+static void plan_head(struct plan_context *context) {
+        const Drover__VmMove *request = context->request;
+        const Drover__Domain *domain = context->vm->domain;
+        const struct fleet_host *source = context->vm->host, *target = context->target;
+        Drover__MovePlan *plan = context->plan;
+        plan->vm_uuid = memory_string(domain->uuid);
+        plan->vm_name = memory_string(domain->name);
+        plan->new_name = memory_string(request->new_name[0] ? request->new_name : domain->name);
+        plan->source_host = memory_string(source->uuid);
+        plan->target_host = memory_string(target->uuid);
+        plan->source_name = memory_format("%s/%s", source->site, source->name);
+        plan->target_name = memory_format("%s/%s", target->site, target->name);
+        plan->definition_sha256 = memory_string(domain->definition_sha256);
+        plan->was_running = domain_is_active(domain);
+        plan->start = request->start == DROVER__VM_MOVE__START__START_YES ||
+                      (request->start == DROVER__VM_MOVE__START__START_AS_BEFORE && plan->was_running);
+        plan->autostart = domain->autostart;
+        plan->stop = plan->was_running ? request->stop : DROVER__STOP_MODE__STOP_MODE_NONE;
+        plan->stop_timeout_seconds = request->stop_timeout_seconds ? request->stop_timeout_seconds : PLAN_STOP_TIMEOUT_SECONDS;
+        plan->rate_bytes_per_second = request->rate_bytes_per_second;
+        plan->path = request->path;
+        plan->read_back = request->read_back;
+        plan->purge_source = request->purge_source;
+        plan->has_nvram = domain->has_nvram && domain->nvram_bytes > 0;
+        plan->nvram_bytes = domain->nvram_bytes;
+}
+
+int plan_move(struct fleet *fleet, const Drover__VmMove *request, Drover__MovePlan **ret, struct error *err) {
+        struct plan_context context = { .fleet = fleet, .request = request };
+        if (plan_check_request(request, err) < 0)
+                return -1;
+        if (fleet_resolve_vm(fleet, request->vm, &context.vm, err) < 0)
+                return -1;
+        if (fleet_resolve_host(fleet, request->host, &context.target, err) < 0)
+                return -1;
+        if (plan_check_held(&context, err) < 0)
+                return -1;
+        context.plan = new (Drover__MovePlan);
+        drover__move_plan__init(context.plan);
+        plan_head(&context);
+        plan_bridges(&context);
+        plan_disks(&context);
+        plan_interfaces(&context);
+        plan_check_all(&context);
+        plan_steps(context.plan);
+        plan_estimate(context.plan);
+        *ret = context.plan;
+        return 0;
+}
+
+int plan_refused(const Drover__MovePlan *plan, struct error *err) {
+        if (plan->n_refusals == 0)
+                return 0;
+        const Drover__Refusal *first = plan->refusals[0];
+        if (plan->n_refusals == 1)
+                error_set(err, ERROR_REFUSED, "cannot move %s to %s: %s", plan->vm_name, plan->target_name, first->message);
+        else
+                error_set(err, ERROR_REFUSED, "cannot move %s to %s, for %zu reasons: %s", plan->vm_name, plan->target_name,
+                          plan->n_refusals, first->message);
+        if (plan->n_refusals == 1 && first->hint[0])
+                error_hint(err, "%s", first->hint);
+        for (size_t i = 0; plan->n_refusals > 1 && i < plan->n_refusals; i++)
+                error_hint(err, "%s%s%s", plan->refusals[i]->message, plan->refusals[i]->hint[0] ? ": " : "", plan->refusals[i]->hint);
+        return -1;
+}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The checks before a move. Each adds a refusal with its mending and none stops at the first: a person gets every
+ * reason at once. Pure, like the plan.
+ */
+#include "controller/job/plan_checks.h"
+#include "common/memory.h"
+#include "common/units.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void refuse(struct plan_context *context, const char *code, char *message, char *hint) {
+        Drover__MovePlan *plan = context->plan;
+        Drover__Refusal *refusal = new (Drover__Refusal);
+        drover__refusal__init(refusal);
+        refusal->code = memory_string(code);
+        refusal->message = message;
+        refusal->hint = hint ? hint : memory_string("");
+        plan->refusals = memory_grow(plan->refusals, plan->n_refusals + 1, sizeof(*plan->refusals));
+        plan->refusals[plan->n_refusals++] = refusal;
+}
+
+void plan_warn(const struct plan_context *context, const char *format, ...) {
+        Drover__MovePlan *plan = context->plan;
+        char text[512];
+        va_list args;
+        va_start(args, format);
+        vsnprintf(text, sizeof(text), format, args);
+        va_end(args);
+        plan->warnings = memory_grow(plan->warnings, plan->n_warnings + 1, sizeof(*plan->warnings));
+        plan->warnings[plan->n_warnings++] = memory_string(text);
+}
+
+int plan_check_request(const Drover__VmMove *request, struct error *err) {
+        if (request->new_name[0] && name_check_vm(request->new_name, err) < 0)
+                return error_prefix(err, "--as");
+        if (request->pool[0] && name_check_volume(request->pool, err) < 0)
+                return error_prefix(err, "--pool");
+        if (request->n_bridges > PLAN_BRIDGES_MAX)
+                return error_set(err, ERROR_INVALID, "more than %u --bridge mappings", PLAN_BRIDGES_MAX);
+        for (size_t i = 0; i < request->n_bridges; i++)
+                if (name_check_volume(request->bridges[i]->from, err) < 0 || name_check_volume(request->bridges[i]->to, err) < 0)
+                        return error_prefix(err, "--bridge");
+        if (request->stop_timeout_seconds > PLAN_STOP_TIMEOUT_MAX_SECONDS)
+                return error_set(err, ERROR_INVALID, "--timeout is longer than a day");
+        const char *format = request->format;
+        if (format[0] && strcmp(format, "keep") != 0 && strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0)
+                return error_set(err, ERROR_INVALID, "--format %s: it is keep, qcow2 or raw", format);
+        return 0;
+}
+
+int plan_check_held(const struct plan_context *context, struct error *err) {
+        const Drover__Domain *domain = context->vm->domain;
+        const struct fleet_owner *owner = fleet_owner(context->fleet, domain->uuid);
+        if (!owner || !owner->job[0])
+                return 0;
+        error_set(err, ERROR_CONFLICT, "%s is held by job %s", domain->name, owner->job);
+        error_hint(err, "drover job follow %s", owner->job);
+        return -1;
+}
+
+const char *plan_mapped_bridge(const struct plan_context *context, const char *source) {
+        for (size_t i = 0; i < context->request->n_bridges; i++)
+                if (strcmp(context->request->bridges[i]->from, source) == 0)
+                        return context->request->bridges[i]->to;
+        return source;
+}
+
+static const Drover__Pool *pool_named(const struct fleet_host *host, const char *name) {
+        for (size_t i = 0; i < host->n_pools; i++)
+                if (strcmp(host->pools[i]->name, name) == 0)
+                        return host->pools[i];
+        return NULL;
+}
+
+bool plan_volume_taken(const struct plan_context *context, const char *pool_name, const char *volume) {
+        const Drover__Pool *pool = pool_named(context->target, pool_name);
+        for (size_t i = 0; pool && i < pool->n_volumes; i++)
+                if (strcmp(pool->volumes[i], volume) == 0)
+                        return true;
+        for (size_t i = 0; i < context->plan->n_disks; i++)
+                if (strcmp(context->plan->disks[i]->pool, pool_name) == 0 && strcmp(context->plan->disks[i]->volume, volume) == 0)
+                        return true;
+        return false;
+}
+
+static void check_host_online(struct plan_context *context, const struct fleet_host *host) {
+        if (host->online)
+                return;
+        char at[CLOCK_RFC3339_MAX];
+        refuse(context, "host-offline",
+               host->offline_since ? memory_format("%s/%s is offline since %s", host->site, host->name, clock_rfc3339(host->offline_since, at))
+                                   : memory_format("%s/%s is offline", host->site, host->name),
+               memory_string("systemctl status drover-agent, on that host"));
+}
+
+static void check_hosts(struct plan_context *context) {
+        check_host_online(context, context->vm->host);
+        if (context->vm->host == context->target) {
+                refuse(context, "same-host", memory_format("it is on %s already", context->plan->target_name), NULL);
+                return;
+        }
+        check_host_online(context, context->target);
+        const Drover__HostFacts *facts = context->target->facts;
+        if (context->target->online && (!facts || !facts->libvirt_connected))
+                refuse(context, "no-libvirt", memory_format("libvirt does not answer on %s", context->plan->target_name),
+                       memory_string("systemctl status libvirtd, on that host"));
+}
+
+static void check_owner(struct plan_context *context) {
+        const struct fleet_owner *owner = fleet_owner(context->fleet, context->plan->vm_uuid);
+        if (!owner || strcmp(owner->host_uuid, context->vm->host->uuid) == 0)
+                return;
+        const struct fleet_host *host = fleet_host_by_uuid(context->fleet, owner->host_uuid);
+        if (!host || !fleet_vm_on(context->fleet, host, context->plan->vm_uuid))
+                return; // it was carried here by other means; the move's grant adopts it
+        refuse(context, "not-owner", memory_format("%s/%s is its owner, and defines it too", host->site, host->name),
+               memory_format("undefine the copy on %s: virsh undefine %s", context->plan->source_name, context->plan->vm_name));
+}
+
+static void check_running(struct plan_context *context) {
+        const char *state = context->vm->domain->state;
+        if (!context->plan->was_running)
+                return;
+        if (context->request->stop == DROVER__STOP_MODE__STOP_MODE_NONE)
+                refuse(context, "running", memory_format("it is %s", state),
+                       memory_string("--shutdown asks the guest to shut down first, --stop stops it hard"));
+        else if (context->request->stop == DROVER__STOP_MODE__STOP_SHUTDOWN && strcmp(state, "running") != 0)
+                refuse(context, "running", memory_format("it is %s and cannot shut itself down", state),
+                       memory_format("drover vm resume %s, or --stop", context->plan->vm_name));
+}
+
+static void check_obstacles(struct plan_context *context) {
+        const Drover__Domain *domain = context->vm->domain;
+        for (size_t i = 0; i < domain->n_obstacles; i++)
+                refuse(context, domain->obstacles[i]->code, memory_string(domain->obstacles[i]->message),
+                       memory_string(domain->obstacles[i]->hint));
+}
+
+static void check_names(struct plan_context *context) {
+        const struct fleet_host *target = context->target;
+        const Drover__MovePlan *plan = context->plan;
+        if (target == context->vm->host)
+                return;
+        for (size_t i = 0; i < target->n_vms; i++) {
+                const Drover__Domain *there = target->vms[i]->domain;
+                if (strcmp(there->uuid, plan->vm_uuid) == 0)
+                        refuse(context, "uuid-exists", memory_format("its UUID %s exists at %s, as %s", plan->vm_uuid, plan->target_name, there->name),
+                               memory_format("if that is an old copy: virsh undefine %s, on that host", there->name));
+                else if (strcmp(there->name, plan->new_name) == 0)
+                        refuse(context, "name-exists", memory_format("a VM named %s exists at %s", plan->new_name, plan->target_name),
+                               memory_string("--as NAME gives it another name there"));
+        }
+        for (size_t i = 0; i < plan->n_macs; i++) {
+                struct fleet_vm *by = NULL;
+                if (fleet_mac_in_use(context->fleet, plan->macs[i], target, plan->vm_uuid, &by))
+                        refuse(context, "mac-exists", memory_format("its MAC address %s is in use at %s, by %s", plan->macs[i], plan->target_name, by->domain->name),
+                               memory_format("give one of the two another: virsh edit %s", by->domain->name));
+        }
+}
+
+static char *nearest_hint(const char *name, char *const *candidates, size_t n, const char *option) {
+        int nearest = name_nearest(name, candidates, n);
+        if (nearest >= 0)
+                return memory_format("did you mean %s? %s", candidates[nearest], option);
+        struct buffer text;
+        buffer_init(&text, 200);
+        for (size_t i = 0; i < n; i++)
+                if (buffer_appendf(&text, NULL, "%s%s", i ? ", " : "", candidates[i]) < 0)
+                        break;
+        char *list = buffer_steal_text(&text);
+        char *hint = n ? memory_format("there are: %s; %s", list, option) : memory_string(option);
+        free(list);
+        return hint;
+}
+
+static void check_pool_exists(struct plan_context *context, const Drover__MoveDisk *disk) {
+        const struct fleet_host *target = context->target;
+        const Drover__Pool *pool = pool_named(target, disk->pool);
+        const char *where = context->plan->target_name;
+        if (!pool) {
+                char **names = new_array(char *, target->n_pools + 1);
+                for (size_t i = 0; i < target->n_pools; i++)
+                        names[i] = target->pools[i]->name;
+                refuse(context, "no-pool", memory_format("%s: no pool %s at %s", disk->target, disk->pool, where),
+                       nearest_hint(disk->pool, names, target->n_pools, "--pool POOL chooses"));
+                free(names);
+        } else if (!pool->active) {
+                refuse(context, "pool-inactive", memory_format("%s: pool %s at %s is not active", disk->target, pool->name, where),
+                       memory_format("virsh pool-start %s, on that host", pool->name));
+        } else if (strcmp(pool->type, "dir") != 0 && strcmp(pool->type, "fs") != 0 && strcmp(pool->type, "netfs") != 0) {
+                refuse(context, "pool-type", memory_format("%s: pool %s at %s is of type %s, which takes no image files", disk->target, pool->name, where, pool->type),
+                       memory_string("--pool POOL chooses one of type dir, fs or netfs"));
+        } else if (plan_volume_taken(&(struct plan_context){ .target = context->target, .plan = &(Drover__MovePlan) DROVER__MOVE_PLAN__INIT }, disk->pool, disk->volume)) {
+                refuse(context, "volume-exists", memory_format("%s: volume %s exists in pool %s at %s", disk->target, disk->volume, disk->pool, where),
+                       memory_string("--pool POOL chooses another pool, --as NAME another name"));
+        }
+}
+
+// What a disk can grow to there, not what it takes now: a move that fits only today is refused (fault 71).
+static uint64_t disk_can_grow_to(const Drover__MoveDisk *disk) {
+        return disk->capacity_bytes > disk->file_bytes ? disk->capacity_bytes : disk->file_bytes;
+}
+
+static void check_space(struct plan_context *context) {
+        const Drover__MovePlan *plan = context->plan;
+        char need_text[UNITS_TEXT_MAX], have_text[UNITS_TEXT_MAX];
+        for (size_t i = 0; i < context->target->n_pools; i++) {
+                const Drover__Pool *pool = context->target->pools[i];
+                uint64_t need = 0;
+                for (size_t j = 0; j < plan->n_disks; j++)
+                        if (strcmp(plan->disks[j]->pool, pool->name) == 0)
+                                need += disk_can_grow_to(plan->disks[j]);
+                if (need == 0 || !pool->active || need <= pool->available_bytes)
+                        continue;
+                refuse(context, "no-space",
+                       memory_format("its disks can grow to %s and pool %s at %s has %s free", units_format_size(need, need_text), pool->name,
+                                     plan->target_name, units_format_size(pool->available_bytes, have_text)),
+                       memory_string("--pool POOL chooses another pool, or make room there"));
+        }
+}
+
+static void check_disk_format(struct plan_context *context, const Drover__MoveDisk *disk) {
+        const char *wanted = context->request->format;
+        if (strcmp(disk->format, "qcow2") != 0 && strcmp(disk->format, "raw") != 0)
+                refuse(context, "format", memory_format("%s: images of format %s cannot be carried, only qcow2 and raw", disk->target, disk->format),
+                       memory_format("convert it first: qemu-img convert -f %s -O qcow2, with the VM off", disk->format));
+        else if (wanted[0] && strcmp(wanted, "keep") != 0 && strcmp(wanted, disk->format) != 0)
+                refuse(context, "format", memory_format("%s: it is %s, and a move carries images as they are", disk->target, disk->format),
+                       memory_string("--format keep"));
+}
+
+static void check_disks(struct plan_context *context) {
+        for (size_t i = 0; i < context->plan->n_disks; i++) {
+                check_disk_format(context, context->plan->disks[i]);
+                check_pool_exists(context, context->plan->disks[i]);
+        }
+        check_space(context);
+}
+
+static bool contains(char *const *names, size_t n, const char *name) {
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(names[i], name) == 0)
+                        return true;
+        return false;
+}
+
+static void check_networks(struct plan_context *context) {
+        const struct fleet_host *target = context->target;
+        const Drover__MovePlan *plan = context->plan;
+        static const char option[] = "--bridge OLD=NEW maps it to another";
+        const Drover__HostFacts *facts = target->facts;
+        for (size_t i = 0; facts && i < plan->n_target_bridges; i++)
+                if (!contains(facts->bridges, facts->n_bridges, plan->target_bridges[i]))
+                        refuse(context, "no-bridge", memory_format("no bridge %s at %s", plan->target_bridges[i], plan->target_name),
+                               nearest_hint(plan->target_bridges[i], facts->bridges, facts->n_bridges, option));
+        char **names = new_array(char *, target->n_networks + 1);
+        for (size_t i = 0; i < target->n_networks; i++)
+                names[i] = target->networks[i]->name;
+        for (size_t i = 0; i < plan->n_target_networks; i++) {
+                const char *name = plan->target_networks[i];
+                if (!contains(names, target->n_networks, name)) {
+                        refuse(context, "no-network", memory_format("no network %s at %s", name, plan->target_name),
+                               nearest_hint(name, names, target->n_networks, option));
+                        continue;
+                }
+                for (size_t j = 0; j < target->n_networks; j++)
+                        if (strcmp(target->networks[j]->name, name) == 0 && !target->networks[j]->active)
+                                refuse(context, "network-inactive", memory_format("network %s at %s is not active", name, plan->target_name),
+                                       memory_format("virsh net-start %s, on that host", name));
+        }
+        free(names);
+}
+
+static void check_mappings(struct plan_context *context) {
+        const Drover__Domain *domain = context->vm->domain;
+        for (size_t i = 0; i < context->request->n_bridges; i++) {
+                bool used = false;
+                for (size_t j = 0; j < domain->n_interfaces; j++)
+                        used |= strcmp(domain->interfaces[j]->source, context->request->bridges[i]->from) == 0;
+                if (!used)
+                        refuse(context, "no-bridge", memory_format("--bridge %s=%s: no interface of %s is on %s", context->request->bridges[i]->from,
+                                                                   context->request->bridges[i]->to, domain->name, context->request->bridges[i]->from),
+                               NULL);
+        }
+}
+
+static void check_platform(struct plan_context *context) {
+        const Drover__Domain *domain = context->vm->domain;
+        const Drover__HostFacts *facts = context->target->facts;
+        if (!facts || !facts->libvirt_connected)
+                return;
+        if (domain->machine[0] && facts->n_machine_types > 0 && !contains(facts->machine_types, facts->n_machine_types, domain->machine))
+                refuse(context, "machine-type", memory_format("the emulator at %s does not know machine type %s", context->plan->target_name, domain->machine),
+                       memory_string("update QEMU there, or choose an older machine type with virsh edit"));
+        if (domain->loader[0] && !contains(facts->firmwares, facts->n_firmwares, domain->loader))
+                refuse(context, "no-firmware", memory_format("firmware %s is not installed at %s", domain->loader, context->plan->target_name),
+                       memory_string("apt install ovmf, on that host"));
+        if (domain->domain_type[0] && facts->n_domain_types > 0 && !contains(facts->domain_types, facts->n_domain_types, domain->domain_type))
+                refuse(context, "domain-type", memory_format("%s offers no domains of type %s", context->plan->target_name, domain->domain_type),
+                       memory_string("is virtualisation switched on in that host's firmware?"));
+}
+
+void plan_check_all(struct plan_context *context) {
+        check_hosts(context);
+        check_owner(context);
+        check_running(context);
+        check_obstacles(context);
+        check_names(context);
+        check_disks(context);
+        check_mappings(context);
+        check_networks(context);
+        check_platform(context);
+}
