@@ -15,7 +15,7 @@ struct journal;
 int journal_open(const char *path, struct journal **ret, struct error *err);
 void journal_close(struct journal *journal);
 
-// Epochs. grant: ERROR_STALE when `epoch` is lower than what is recorded for the VM; records it when higher.
+// Epochs: at most INT64_MAX. grant: ERROR_STALE when `epoch` is lower than what is recorded for the VM; records it when higher.
 int journal_grant(struct journal *journal, const char *vm_uuid, uint64_t epoch, struct error *err);
 int journal_epoch(struct journal *journal, const char *vm_uuid, uint64_t *ret_epoch, struct error *err); // 0: never told
 
@@ -30,8 +30,10 @@ int journal_step_end(struct journal *journal, const char *job, const char *step,
 // Small facts of a job that a later or repeated step needs (was_running, definition, ...). set replaces. get: 1 found, 0 not, -1.
 int journal_fact_set(struct journal *journal, const char *job, const char *key, const void *bytes, size_t length, struct error *err);
 int journal_fact_get(struct journal *journal, const char *job, const char *key, uint8_t **ret_bytes, size_t *ret_length, struct error *err);
+int journal_fact_remove(struct journal *journal, const char *job, const char *key, struct error *err); // absent is fine
 int journal_job_forget(struct journal *journal, const char *job, struct error *err); // steps, facts and holds of a job
-int journal_prune(struct journal *journal, int64_t before, struct error *err); // finished steps of jobs without holds, older than `before`
+// Of jobs without holds: finished steps older than `before`, then the facts that no step is left for.
+int journal_prune(struct journal *journal, int64_t before, struct error *err);
 
 // Holds: the files of a VM that a job has in its hands on this host.
 enum hold_kind {
@@ -40,11 +42,14 @@ enum hold_kind {
         HOLD_FENCED = 3,    // source: renamed from <directory>/<name> to <directory>/.drover/<job>.<item>.held
         HOLD_RETIRED = 4,   // source after commit: stays there until purged
 };
+// HOLD_FENCED or HOLD_RETIRED with the item HOLD_DOMAIN stands for a VM whose files alone cannot keep it from starting
+// (it has none that libvirt insists on): its definition is kept as a fact, undefined meanwhile. directory and name are "".
+#define HOLD_DOMAIN "domain"
 struct hold {
         char job[33];
         char vm_uuid[NAME_UUID_LENGTH + 1];
         char vm_name[NAME_VM_MAX + 1];
-        char item[16];          // disk target, or "nvram"
+        char item[16];          // disk target, "nvram", or "domain" (below)
         enum hold_kind kind;
         char directory[4096];   // absolute, found through libvirt on this host, never from a message
         char name[256];
