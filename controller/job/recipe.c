@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Finding recipes and steps by the names under which they were recorded. */
+#include "controller/job/recipe.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct recipe *recipe_by_kind(const char *kind) {
+        if (strcmp(kind, recipe_move.kind) == 0)
+                return &recipe_move;
+        for (unsigned i = 0; recipe_singles[i]; i++)
+                if (strcmp(kind, recipe_singles[i]->kind) == 0)
+                        return recipe_singles[i];
+        return NULL;
+}
+
+static const char *item_name(const struct job *job, unsigned item) {
+        return item < job->plan->n_disks ? job->plan->disks[item]->target : "nvram";
+}
+
+void recipe_step_label(const struct job *job, const struct recipe_step *kind, unsigned item, char label[32]) {
+        if (kind->copies)
+                snprintf(label, 32, "%s-%s", kind->name, item_name(job, item));
+        else
+                snprintf(label, 32, "%s", kind->name);
+}
+
+const struct recipe_step *recipe_step_by_name(const struct recipe *recipe, const char *name, const struct job *job, unsigned *ret_item) {
+        char label[32];
+        for (unsigned i = 0; recipe->all[i]; i++) {
+                unsigned items = recipe->all[i]->copies ? (unsigned) job->plan->n_disks + 1 : 1;
+                for (unsigned item = 0; item < items; item++) {
+                        recipe_step_label(job, recipe->all[i], item, label);
+                        if (strcmp(label, name) == 0) {
+                                *ret_item = item;
+                                return recipe->all[i];
+                        }
+                }
+        }
+        return NULL;
+}
