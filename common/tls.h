@@ -36,12 +36,14 @@ struct tls_engine;
 int tls_engine_new(struct tls_credentials *credentials, const struct tls_policy *policy, bool server, struct tls_engine **ret, struct error *err);
 void tls_engine_free(struct tls_engine *engine);
 // Feed what came from the network; plain bytes are appended to `plain`, bytes to send to `wire`. Returns 0, 1 when
-// the peer has closed the TLS session properly (close_notify), -1 on failure.
+// the peer has closed the TLS session properly (close_notify), -1 on failure; `wire` may then hold an alert, to be sent
+// before the connection is closed.
 int tls_engine_feed(struct tls_engine *engine, const uint8_t *bytes, size_t length, struct buffer *plain, struct buffer *wire, struct error *err);
 int tls_engine_start(struct tls_engine *engine, struct buffer *wire, struct error *err); // client: first flight
 int tls_engine_write(struct tls_engine *engine, const uint8_t *bytes, size_t length, struct buffer *wire, struct error *err);
 int tls_engine_shutdown(struct tls_engine *engine, struct buffer *wire, struct error *err); // close_notify
 bool tls_engine_ready(const struct tls_engine *engine);   // handshake complete and peer checked
+bool tls_engine_midway(const struct tls_engine *engine);  // a record has begun to arrive and is not yet whole
 const struct identity *tls_engine_peer(const struct tls_engine *engine); // kind IDENTITY_NONE: no certificate (join)
 const char *tls_engine_alpn(const struct tls_engine *engine);            // "" before the handshake's end
 X509 *tls_engine_peer_authority(const struct tls_engine *engine);        // joiner: the CA that was pinned; borrowed
@@ -51,6 +53,11 @@ int tls_engine_leftover(struct tls_engine *engine, struct buffer *bytes, struct 
 
 // A blocking session's SSL object with the same rules, for a socket BIO; the caller owns it.
 int tls_new_ssl(struct tls_credentials *credentials, const struct tls_policy *policy, bool server, SSL **ret, struct error *err);
-int tls_peer_of(SSL *ssl, struct identity *ret_identity, struct error *err); // after the handshake; checks policy's kind
-// Take OpenSSL's error queue into err: "what: reason". Returns -1.
+// After the handshake, before anything else: checks the policy's protocol and kind. Kind IDENTITY_NONE: an anonymous joiner.
+int tls_peer_of(SSL *ssl, struct identity *ret_identity, struct error *err);
+X509 *tls_authority_of(SSL *ssl); // joiner: the CA that was pinned; borrowed; else NULL
+const char *tls_alpn_of(SSL *ssl, char *buffer, size_t size); // "" before the handshake's end
+// Say why SSL_do_handshake, SSL_read or SSL_write returned `result` (not for WANT_READ, WANT_WRITE). Returns -1.
+int tls_failure(SSL *ssl, int result, struct error *err);
+// Take OpenSSL's error queue into err: "what: reason"; the queue is empty afterwards. Returns -1.
 int tls_error(struct error *err, const char *what);

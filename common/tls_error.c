@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* OpenSSL's errors and its peers' alerts in our words; nowhere else. Safe from any thread: the queue is the thread's.
+ */
+#include "common/tls_session.h"
+#include <errno.h>
+#include <openssl/err.h>
+#include <string.h>
+
+static const struct {
+        int reason;
+        enum error_code code;
+        const char *text;
+} reasons[] = {
+        {SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED, ERROR_TLS, "the peer says that our certificate has expired"},
+        {SSL_R_TLSV1_ALERT_UNKNOWN_CA, ERROR_TLS, "the peer says that our certificate is not of its authority"},
+        {SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, ERROR_DENIED, "the peer refuses our certificate"},
+        {SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, ERROR_DENIED, "the peer refuses our certificate"},
+        {SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, ERROR_DENIED, "the peer says that our certificate is revoked"},
+        {SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, ERROR_DENIED, "the peer refuses our certificate for this use"},
+        {SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, ERROR_DENIED, "the peer wants a certificate and we showed none"},
+        {SSL_R_TLSV1_ALERT_ACCESS_DENIED, ERROR_DENIED, "the peer denies us access"},
+        {SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, ERROR_TLS, "the peer refuses the handshake"},
+        {SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, ERROR_VERSION, "the peer does not speak our protocol"},
+        {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, ERROR_DENIED, "the peer shows no certificate"},
+        {SSL_R_CERTIFICATE_VERIFY_FAILED, ERROR_TLS, "the peer's certificate is refused"},
+        {SSL_R_UNSUPPORTED_PROTOCOL, ERROR_VERSION, "the peer does not speak TLS 1.3"},
+        {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, ERROR_VERSION, "the peer does not speak TLS 1.3"},
+        {SSL_R_WRONG_VERSION_NUMBER, ERROR_VERSION, "the peer does not speak TLS 1.3"},
+        {SSL_R_HTTP_REQUEST, ERROR_PROTOCOL, "the peer speaks HTTP"},
+        {SSL_R_UNEXPECTED_EOF_WHILE_READING, ERROR_UNREACHABLE, "the peer broke off the connection"},
+        {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, ERROR_TLS, "a record was damaged or forged on its way"},
+};
+
+// The earliest error is the cause, later ones are layers that passed it on.
+static int translate(struct error *err, unsigned long code) {
+        if (code == 0)
+                return error_set(err, ERROR_TLS, "failed");
+        if (ERR_SYSTEM_ERROR(code))
+                return error_set(err, ERROR_UNREACHABLE, "%s", strerror(ERR_GET_REASON(code)));
+        if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
+                return error_set(err, ERROR_NO_MEMORY, "out of memory");
+        for (size_t i = 0; ERR_GET_LIB(code) == ERR_LIB_SSL && i < sizeof(reasons) / sizeof(reasons[0]); i++)
+                if (ERR_GET_REASON(code) == reasons[i].reason)
+                        return error_set(err, reasons[i].code, "%s", reasons[i].text);
+        const char *reason = ERR_reason_error_string(code);
+        return error_set(err, ERROR_TLS, "%s", reason ? reason : "failed");
+}
+
+int tls_error(struct error *err, const char *what) {
+        unsigned long code = ERR_get_error();
+        ERR_clear_error();
+        if (!err)
+                return -1;
+        translate(err, code);
+        return error_prefix(err, "%s", what);
+}
+
+int tls_failure(SSL *ssl, int result, struct error *err) {
+        int saved = errno;
+        const struct tls_session *session = tls_session_of(ssl);
+        int kind = SSL_get_error(ssl, result);
+        unsigned long code = ERR_get_error();
+        ERR_clear_error();
+        if (session->why) {
+                if (err)
+                        *err = *session->why;
+                return -1;
+        }
+        if (kind == SSL_ERROR_ZERO_RETURN)
+                return error_set(err, ERROR_UNREACHABLE, "the peer closed the connection");
+        if (kind == SSL_ERROR_SYSCALL && code == 0)
+                return saved ? error_set(err, ERROR_UNREACHABLE, "%s", strerror(saved))
+                             : error_set(err, ERROR_UNREACHABLE, "the peer broke off the connection");
+        return translate(err, code);
+}
