@@ -2,6 +2,7 @@
 /* The walk over packed bytes that comes before protobuf-c's own parser (see scan.h). */
 #include "proto/scan.h"
 #include "proto/codec.h"
+#include "common/utf8.h"
 #include <string.h>
 
 // Deeper than any message of proto/ reaches; none refers to itself, so this is a bound on our own descriptors.
@@ -21,22 +22,13 @@ struct cursor {
 
 // Bytes of the character at `text`, 0 when it is not one that may pass.
 static size_t text_character(const uint8_t *text, size_t length) {
-        static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-        uint8_t first = text[0];
-        if (first < 0x80)
-                return (first >= 0x20 && first != 0x7f) || first == '\n' || first == '\t' ? 1 : 0;
-        size_t n = first >> 5 == 0x6 ? 2 : first >> 4 == 0xe ? 3 : first >> 3 == 0x1e ? 4 : 0;
-        if (n == 0 || n > length)
-                return 0;
-        uint32_t code = first & (0x7fu >> n);
-        for (size_t i = 1; i < n; i++) {
-                if (text[i] >> 6 != 2)
-                        return 0;
-                code = code << 6 | (text[i] & 0x3fu);
-        }
-        bool surrogate = code >= 0xd800 && code <= 0xdfff;
-        bool control = code >= 0x80 && code <= 0x9f;
-        return code < least[n] || code > 0x10ffff || surrogate || control ? 0 : n;
+        char next[5] = "";
+        uint32_t point;
+        memcpy(next, text, length < 4 ? length : 4);
+        size_t n = utf8_next(next, &point);
+        if (n == 0 || point == '\n' || point == '\t')
+                return n;
+        return point < 0x20 || (point >= 0x7f && point <= 0x9f) ? 0 : n;
 }
 
 bool scan_text_ok(const uint8_t *text, size_t length) {
