@@ -18,13 +18,14 @@ struct session;
 struct session_config {
         const char *const *addresses; // controller's host:port, tried in turn
         unsigned n_addresses;
-        const char *state_directory;  // keys and certificates: host.key host.crt ca.crt
-        const char *data_address;     // or NULL
+        const char *state_directory; // keys and certificates: host.key host.crt ca.crt
+        const char *data_address;    // or NULL
         uint32_t retry_first_ms, retry_most_ms;
         const struct clock *clock;
 };
-int session_new(uv_loop_t *loop, const struct session_config *config, struct tls_credentials *credentials, struct connection *connection,
-                struct journal *journal, struct transfers *transfers, struct session **ret, struct error *err);
+int session_new(uv_loop_t *loop, const struct session_config *config, struct tls_credentials *credentials,
+                struct connection *connection, struct journal *journal, struct transfers *transfers,
+                struct session **ret, struct error *err);
 void session_start(struct session *session);
 void session_stop(struct session *session, void (*on_stopped)(void *data), void *data);
 void session_free(struct session *session);
