@@ -10,9 +10,11 @@
 #include <libvirt/virterror.h>
 
 struct connection;
-int connection_new(const char *uri, struct connection **ret, struct error *err); // "qemu:///system"; does not connect yet
+int connection_new(const char *uri, struct connection **ret,
+                   struct error *err); // "qemu:///system"; does not connect yet
 void connection_free(struct connection *connection);
-int connection_get(struct connection *connection, virConnectPtr *ret, struct error *err); // ERROR_LIBVIRT "libvirt is not reachable: ..."
+int connection_get(struct connection *connection, virConnectPtr *ret,
+                   struct error *err); // ERROR_UNREACHABLE "libvirt is not reachable: ..."
 void connection_put(virConnectPtr conn);
 bool connection_alive(struct connection *connection); // last known, does not block
 // Number that grows with each new underlying connection: event registrations are renewed when it changes.
@@ -25,8 +27,23 @@ int connection_error(struct error *err, const char *what);
 // libvirt prints nothing to stderr after this (it reports through the calls).
 void connection_quiet(void);
 
-static inline void domain_free_p(virDomainPtr *domain) { if (*domain) virDomainFree(*domain); }
-static inline void connection_put_p(virConnectPtr *conn) { if (*conn) connection_put(*conn); }
-static inline void pool_free_p(virStoragePoolPtr *pool) { if (*pool) virStoragePoolFree(*pool); }
-static inline void volume_free_p(virStorageVolPtr *volume) { if (*volume) virStorageVolFree(*volume); }
-static inline void network_free_p(virNetworkPtr *network) { if (*network) virNetworkFree(*network); }
+static inline void domain_free_p(virDomainPtr *domain) {
+        if (*domain)
+                virDomainFree(*domain);
+}
+static inline void connection_put_p(virConnectPtr *conn) {
+        if (*conn)
+                connection_put(*conn);
+}
+static inline void pool_free_p(virStoragePoolPtr *pool) {
+        if (*pool)
+                virStoragePoolFree(*pool);
+}
+static inline void volume_free_p(virStorageVolPtr *volume) {
+        if (*volume)
+                virStorageVolFree(*volume);
+}
+static inline void network_free_p(virNetworkPtr *network) {
+        if (*network)
+                virNetworkFree(*network);
+}

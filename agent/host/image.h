@@ -8,15 +8,18 @@
 #include <stdint.h>
 
 struct image {
-        uint64_t virtual_bytes;     // what the guest sees
-        uint64_t file_bytes;        // length
-        uint64_t allocated_bytes;   // st_blocks * 512
+        uint64_t virtual_bytes;   // what the guest sees
+        uint64_t file_bytes;      // length
+        uint64_t allocated_bytes; // st_blocks * 512
         bool has_backing;
-        char backing[1024];         // as written in the header; may be relative, may be json:...
+        char backing[1024];      // as written in the header; may be relative, may be json:...
+        char backing_format[32]; // as written in the header; empty where it does not say
         bool has_data_file, encrypted, dirty, corrupt, extended_l2;
-        uint32_t snapshots;         // internal
+        uint32_t snapshots; // internal
 };
-// format: "qcow2" or "raw" (others: sizes only). A qcow2 with unknown incompatible features: ERROR_REFUSED.
+// format: "qcow2" or "raw" (others: sizes only). A qcow2 with unknown incompatible features, a file that is no qcow2
+// although it should be, a link, anything but a regular file: ERROR_REFUSED.
 int image_inspect_at(int dir_fd, const char *name, const char *format, struct image *ret, struct error *err);
-// The whole chain below path, nearest first, at most 16 long; caller frees each and the array.
+// The whole chain below path, nearest first, at most 16 long; caller frees each and the array. It ends with the first
+// member that is not a local file or cannot be read.
 int image_chain(const char *path, const char *format, char ***ret_paths, unsigned *ret_n, struct error *err);

@@ -8,18 +8,35 @@
 #include <stdint.h>
 
 struct pool_directory {
-        int fd;                 // O_DIRECTORY|O_PATH is not enough: readable
+        int fd; // O_DIRECTORY|O_PATH is not enough: readable
         char path[4096];
         uint64_t available_bytes, capacity_bytes; // fstatvfs
 };
 void pool_directory_fini(struct pool_directory *directory);
-// An active pool of type dir, fs or netfs. ERROR_NOT_FOUND with the nearest names as a hint; ERROR_REFUSED for other types.
+// An active pool of type dir, fs or netfs. ERROR_NOT_FOUND with the nearest names as a hint; ERROR_REFUSED for other
+// types.
 int pool_open(virConnectPtr conn, const char *pool, struct pool_directory *ret, struct error *err);
-int pool_open_path(const char *directory, struct pool_directory *ret, struct error *err); // for a disk outside every pool
+int pool_open_path(const char *directory, struct pool_directory *ret,
+                   struct error *err); // for a disk outside every pool
 // The hidden directory beside the images where drover keeps what must not be seen as a volume: ".drover", 0700, root's.
-// Made when absent (and the pool directory synced); refuses a link or another owner. Returns a descriptor, or -1.
+// Made when absent (and the pool directory synced); refuses a link, another owner or a mode that lets others in.
+// Returns a descriptor, or -1; ERROR_NOT_FOUND when absent and not to be made.
+#define POOL_SIDECAR ".drover"
 int pool_sidecar(const struct pool_directory *directory, bool make, struct error *err);
 int pool_refresh(virConnectPtr conn, const char *pool, struct error *err);
-int pool_refresh_directory(virConnectPtr conn, const char *directory, struct error *err); // the active pool with this target path, if any
+int pool_refresh_directory(virConnectPtr conn, const char *directory,
+                           struct error *err); // the active pool with this target path, if any
 // The pool whose directory holds `path`, if any: names copied into ret (sizes NAME_VOLUME_MAX+1); 1 found, 0 none, -1.
 int pool_of_path(virConnectPtr conn, const char *path, char *ret_pool, char *ret_volume, struct error *err);
+
+// The same for many paths: the active pools and their directories, read once.
+struct pool_table;
+int pool_table_read(virConnectPtr conn, struct pool_table **ret, struct error *err);
+void pool_table_free(struct pool_table *table);
+// The name of the pool that holds `path`, or NULL; borrowed from the table. *ret_volume (may be NULL) points into path.
+const char *pool_table_find(const struct pool_table *table, const char *path, const char **ret_volume);
+// The path of a volume named by a definition (<source pool= volume=>), or NULL; caller frees.
+char *pool_table_path(const struct pool_table *table, const char *pool, const char *volume);
+static inline void pool_table_free_p(struct pool_table **table) {
+        pool_table_free(*table);
+}
