@@ -10,17 +10,21 @@
 #include <string.h>
 
 const struct sm_state job_states[JOB_STATES] = {
-        [JOB_QUEUED] = { .name = "queued", .initial = true, .next = SM_TO(JOB_RUNNING) | SM_TO(JOB_CANCELLED) | SM_TO(JOB_FAILED) },
-        [JOB_RUNNING] = { .name = "running", .initial = true,
-                          .next = SM_TO(JOB_WAITING) | SM_TO(JOB_DONE) | SM_TO(JOB_FAILED) | SM_TO(JOB_CANCELLED) | SM_TO(JOB_NEEDS_OPERATOR) },
-        [JOB_WAITING] = { .name = "waiting", .initial = true, .next = SM_TO(JOB_RUNNING) },
-        [JOB_DONE] = { .name = "done", .initial = true, .final = true },
-        [JOB_FAILED] = { .name = "failed", .initial = true, .final = true },
-        [JOB_CANCELLED] = { .name = "cancelled", .initial = true, .final = true },
-        [JOB_NEEDS_OPERATOR] = { .name = "needs-operator", .initial = true, .next = SM_TO(JOB_RUNNING) },
+        [JOB_QUEUED] = {.name = "queued",
+                        .initial = true,
+                        .next = SM_TO(JOB_RUNNING) | SM_TO(JOB_CANCELLED) | SM_TO(JOB_FAILED)},
+        [JOB_RUNNING] = {.name = "running",
+                         .initial = true,
+                         .next = SM_TO(JOB_WAITING) | SM_TO(JOB_DONE) | SM_TO(JOB_FAILED) | SM_TO(JOB_CANCELLED) |
+                                 SM_TO(JOB_NEEDS_OPERATOR)},
+        [JOB_WAITING] = {.name = "waiting", .initial = true, .next = SM_TO(JOB_RUNNING)},
+        [JOB_DONE] = {.name = "done", .initial = true, .final = true},
+        [JOB_FAILED] = {.name = "failed", .initial = true, .final = true},
+        [JOB_CANCELLED] = {.name = "cancelled", .initial = true, .final = true},
+        [JOB_NEEDS_OPERATOR] = {.name = "needs-operator", .initial = true, .next = SM_TO(JOB_RUNNING)},
 };
 
-static const char *const step_words[STEP_STATES] = { "pending", "running", "done", "failed" };
+static const char *const step_words[STEP_STATES] = {"pending", "running", "done", "failed"};
 
 const char *job_state_word(enum job_state state) {
         return job_states[state].name;
@@ -33,8 +37,10 @@ const char *step_state_word(enum step_state state) {
 void job_free(struct job *job) {
         if (!job)
                 return;
-        for (unsigned i = 0; i < job->n_steps; i++)
+        for (unsigned i = 0; i < job->n_steps; i++) {
                 store_step_fini(&job->steps[i].row);
+                buffer_fini(&job->steps[i].ticket);
+        }
         free(job->steps);
         free(job->transfers);
         if (job->plan)
@@ -52,7 +58,8 @@ void job_new_id(char ret_id[33]) {
         ret_id[10] = '\0';
 }
 
-struct job_step *job_add_step(struct job *job, const struct recipe_step *kind, unsigned group, unsigned item, bool undo) {
+struct job_step *job_add_step(struct job *job, const struct recipe_step *kind, unsigned group, unsigned item,
+                              bool undo) {
         job->steps = memory_grow(job->steps, job->n_steps + 1, sizeof(*job->steps));
         struct job_step *step = &job->steps[job->n_steps];
         memset(step, 0, sizeof(*step));
@@ -66,7 +73,9 @@ struct job_step *job_add_step(struct job *job, const struct recipe_step *kind, u
         step->row.attempt = 1;
         recipe_step_label(job, kind, item, step->row.name);
         snprintf(step->row.host, sizeof(step->row.host), "%s",
-                 kind->place == AT_CONTROLLER ? "controller" : kind->place == AT_SOURCE ? job->row.source : job->row.target);
+                 kind->place == AT_CONTROLLER ? "controller"
+                 : kind->place == AT_SOURCE   ? job->row.source
+                                              : job->row.target);
         return step;
 }
 
@@ -182,10 +191,11 @@ static int load_steps(struct store *store, struct job *job, struct error *err) {
                 }
                 struct job_step *step = &job->steps[i];
                 step->row = rows[i];
-                rows[i] = (struct store_step){ 0 };
+                rows[i] = (struct store_step){0};
                 step->state = word_index(step->row.state, nth_step_word, STEP_STATES);
                 if (step->row.error_code)
-                        error_set(&step->error, error_from_number(step->row.error_code), "%s", step->row.error_message ? step->row.error_message : "");
+                        error_set(&step->error, error_from_number(step->row.error_code), "%s",
+                                  step->row.error_message ? step->row.error_message : "");
         }
         for (unsigned i = 0; i < n; i++)
                 store_step_fini(&rows[i]);
@@ -219,14 +229,17 @@ static int load_transfers(struct store *store, struct job *job, struct error *er
 int job_load(struct store *store, struct store_job *row, struct job **ret, struct error *err) {
         struct job *job = new (struct job);
         job->row = *row;
-        *row = (struct store_job){ 0 };
+        *row = (struct store_job){0};
         job->recipe = recipe_by_kind(job->row.kind);
         sm_init(&job->sm, job_states, JOB_STATES, word_index(job->row.state, nth_job_word, JOB_STATES));
         if (job->row.error_code) {
-                error_set(&job->error, error_from_number(job->row.error_code), "%s", job->row.error_message ? job->row.error_message : "");
+                error_set(&job->error, error_from_number(job->row.error_code), "%s",
+                          job->row.error_message ? job->row.error_message : "");
                 split_hints(&job->error, job->row.error_hints);
         }
-        int r = job->recipe ? 0 : error_set(err, ERROR_VERSION, "job %s is of kind %s, which this program does not know", job->row.id, job->row.kind);
+        int r = job->recipe ? 0
+                            : error_set(err, ERROR_VERSION, "job %s is of kind %s, which this program does not know",
+                                        job->row.id, job->row.kind);
         if (r == 0)
                 r = job->recipe->load(job, err);
         if (r == 0)

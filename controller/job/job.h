@@ -7,12 +7,22 @@
  * A job's steps stand in one list. Those of one group run side by side; groups run in order. When a job is undone, the
  * undo steps are appended to the list and the forward ones that had not ended stay as they are, for the record.
  */
+#include "common/buffer.h"
 #include "common/sm.h"
 #include "controller/fleet/fleet.h"
 #include "controller/store/store.h"
 #include "proto/codec.h"
 
-enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_WAITING, JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_NEEDS_OPERATOR, JOB_STATES };
+enum job_state {
+        JOB_QUEUED,
+        JOB_RUNNING,
+        JOB_WAITING,
+        JOB_DONE,
+        JOB_FAILED,
+        JOB_CANCELLED,
+        JOB_NEEDS_OPERATOR,
+        JOB_STATES
+};
 enum step_state { STEP_PENDING, STEP_RUNNING, STEP_DONE, STEP_FAILED, STEP_STATES };
 extern const struct sm_state job_states[JOB_STATES];
 
@@ -23,32 +33,34 @@ struct job_step {
         struct store_step row;
         enum step_state state;
         const struct recipe_step *kind;
-        unsigned item;                // which disk of the plan; plan->n_disks: the NVRAM
+        unsigned item; // which disk of the plan; plan->n_disks: the NVRAM
         unsigned group;
         bool undo;
         char host_uuid[NAME_UUID_LENGTH + 1]; // "": done by the controller itself
         // while it is asked
-        bool asked;                   // on the host's open link, and not yet answered
-        bool cancelling;              // CancelStep has been sent for this attempt
+        bool asked;      // on the host's open link, and not yet answered
+        bool cancelling; // CancelStep has been sent for this attempt
         uint64_t request_id;
-        struct error error;           // of the newest attempt
+        struct error error;   // of the newest attempt
+        struct buffer ticket; // of a copying step, signed; both ends of an attempt share it
+        uint32_t ticket_attempt;
         char note[160];
 };
 
 struct job_transfer {
         char disk[16];
         uint32_t attempt, resumed;
-        Drover__TransferState state;  // no owned memory inside; state.disk points to `disk`
+        Drover__TransferState state; // no owned memory inside; state.disk points to `disk`
         char digest[80];
 };
 
 struct recipe;
 struct job {
-        struct job *next;             // list of the runner's unfinished jobs
+        struct job *next; // list of the runner's unfinished jobs
         struct runner *runner;
         struct store_job row;
-        struct sm sm;                 // enum job_state
-        struct error error;           // why it failed or is undone
+        struct sm sm;       // enum job_state
+        struct error error; // why it failed or is undone
         const struct recipe *recipe;
         Drover__MovePlan *plan;       // of a move
         Drover__AgentRequest *single; // of a one-step job
@@ -56,27 +68,28 @@ struct job {
         unsigned n_steps;
         struct job_transfer *transfers;
         unsigned n_transfers;
-        uint64_t retry_at_ms;         // monotonic; 0: not waiting for a time
-        unsigned transient_failures;  // in a row, of the group under way
-        unsigned copy_faults;         // attempts at this copy that failed for another reason than reachability
-        char note[200];               // what it waits for
-        bool changed;                 // followers are to be told
+        uint64_t retry_at_ms;        // monotonic; 0: not waiting for a time
+        unsigned transient_failures; // in a row, of the group under way
+        unsigned copy_faults;        // attempts at this copy that failed for another reason than reachability
+        char note[200];              // what it waits for
+        bool changed;                // followers are to be told
 };
 
 void job_free(struct job *job);
 void job_new_id(char ret_id[33]);
 const char *job_state_word(enum job_state state);
 const char *step_state_word(enum step_state state);
-struct job_step *job_add_step(struct job *job, const struct recipe_step *kind, unsigned group, unsigned item, bool undo);
+struct job_step *job_add_step(struct job *job, const struct recipe_step *kind, unsigned group, unsigned item,
+                              bool undo);
 struct job_step *job_step_named(struct job *job, const char *name);
 struct job_transfer *job_transfer(struct job *job, const char *disk);
 // The packed AgentResult of a finished step; NULL when it has none. proto_free() it.
 Drover__AgentResult *job_step_result(const struct job_step *step);
 
 // From and to the store.
-int job_store(struct job *job, struct store *store, struct error *err);                       // the job's own row
+int job_store(struct job *job, struct store *store, struct error *err); // the job's own row
 int job_store_step(struct job *job, struct job_step *step, struct store *store, struct error *err);
-int job_store_all(struct job *job, struct store *store, struct error *err);                   // row and all steps, in one transaction
+int job_store_all(struct job *job, struct store *store, struct error *err); // row and all steps, in one transaction
 // Takes over what `row` owns.
 int job_load(struct store *store, struct store_job *row, struct job **ret, struct error *err);
 Drover__JobRecord *job_record(const struct job *job); // for people; proto_free()

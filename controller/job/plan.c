@@ -14,8 +14,8 @@
 
 // For the estimate only, where no rate is given: what a 1 Gbit/s line carries.
 #define ASSUMED_BYTES_PER_SECOND (110u << 20)
-#define ASSUMED_STOP_SECONDS 5u
-#define ASSUMED_REST_SECONDS 3u
+#define ASSUMED_STOP_SECONDS     5u
+#define ASSUMED_REST_SECONDS     3u
 
 static bool disk_is_carried(const Drover__Disk *disk) {
         return strcmp(disk->type, "file") == 0 && strcmp(disk->device, "disk") == 0;
@@ -42,9 +42,10 @@ static Drover__MoveDisk *plan_disk(const struct plan_context *context, const Dro
         move->pool = memory_string(pool);
         const char *volume = disk->volume[0] ? disk->volume : base_name(disk->path);
         if (plan_volume_taken(context, pool, volume)) {
-                move->volume = memory_format("%s-%s.%s", context->plan->new_name, disk->target, format_suffix(disk->format));
-                plan_warn(context, "%s: volume %s exists in pool %s at %s; the copy will be named %s", disk->target, volume, pool,
-                          context->plan->target_name, move->volume);
+                move->volume =
+                        memory_format("%s-%s.%s", context->plan->new_name, disk->target, format_suffix(disk->format));
+                plan_warn(context, "%s: volume %s exists in pool %s at %s; the copy will be named %s", disk->target,
+                          volume, pool, context->plan->target_name, move->volume);
         } else {
                 move->volume = memory_string(volume);
         }
@@ -107,7 +108,8 @@ static void plan_add_step(Drover__MovePlan *plan, const char *name, const char *
 static void plan_steps_before_copy(Drover__MovePlan *plan) {
         const char *source = plan->source_name, *target = plan->target_name;
         plan_add_step(plan, "check", source, memory_string("read the definition again and compare it with this plan"));
-        plan_add_step(plan, "reserve", target, memory_format("reserve the name %s, its UUID, MACs, volumes and space", plan->new_name));
+        plan_add_step(plan, "reserve", target,
+                      memory_format("reserve the name %s, its UUID, MACs, volumes and space", plan->new_name));
         if (plan->was_running)
                 plan_add_step(plan, "stop", source,
                               plan->stop == DROVER__STOP_MODE__STOP_HARD
@@ -123,25 +125,29 @@ static void plan_steps(Drover__MovePlan *plan) {
         for (size_t i = 0; i < plan->n_disks; i++)
                 plan_add_step(plan, "copy", target,
                               memory_format("copy %s (%s, %s) to %s/%s", plan->disks[i]->target, plan->disks[i]->format,
-                                            units_format_size(plan->disks[i]->allocation_bytes, size), plan->disks[i]->pool,
-                                            plan->disks[i]->volume));
+                                            units_format_size(plan->disks[i]->allocation_bytes, size),
+                                            plan->disks[i]->pool, plan->disks[i]->volume));
         if (plan->has_nvram)
                 plan_add_step(plan, "copy", target, memory_string("copy its NVRAM"));
         plan_add_step(plan, "define", target, memory_string("publish the disks and define it"));
         plan_add_step(plan, "verify", target,
-                      memory_string(plan->read_back ? "compare digests and read the disks back" : "compare the digests of both sides"));
+                      memory_string(plan->read_back ? "compare digests and read the disks back"
+                                                    : "compare the digests of both sides"));
         plan_add_step(plan, "confirm", source, memory_string("make sure that it is still fenced"));
         if (plan->start)
                 plan_add_step(plan, "start", target, memory_string("start it"));
-        plan_add_step(plan, "commit", "controller", memory_format("%s becomes its owner; from here on it only goes forwards", target));
+        plan_add_step(plan, "commit", "controller",
+                      memory_format("%s becomes its owner; from here on it only goes forwards", target));
         plan_add_step(plan, "retire", source,
-                      memory_string(plan->purge_source ? "undefine it and remove its disks" : "undefine it, keep its disks until purged"));
+                      memory_string(plan->purge_source ? "undefine it and remove its disks"
+                                                       : "undefine it, keep its disks until purged"));
         plan_add_step(plan, "settle", target, memory_string("restore autostart and forget the reservation"));
 }
 
 static void plan_estimate(Drover__MovePlan *plan) {
         uint64_t rate = plan->rate_bytes_per_second ? plan->rate_bytes_per_second : ASSUMED_BYTES_PER_SECOND;
-        uint64_t copy = plan->bytes_to_copy / rate + (plan->read_back ? plan->bytes_to_copy / ASSUMED_BYTES_PER_SECOND : 0);
+        uint64_t copy =
+                plan->bytes_to_copy / rate + (plan->read_back ? plan->bytes_to_copy / ASSUMED_BYTES_PER_SECOND : 0);
         uint64_t all = copy + ASSUMED_REST_SECONDS + (plan->was_running ? ASSUMED_STOP_SECONDS : 0);
         plan->estimated_seconds = all > UINT32_MAX ? UINT32_MAX : (uint32_t) all;
         plan->estimated_downtime_seconds = plan->was_running && plan->start ? plan->estimated_seconds : 0;
@@ -169,7 +175,8 @@ static void plan_head(struct plan_context *context) {
                       (request->start == DROVER__VM_MOVE__START__START_AS_BEFORE && plan->was_running);
         plan->autostart = domain->autostart;
         plan->stop = plan->was_running ? request->stop : DROVER__STOP_MODE__STOP_MODE_NONE;
-        plan->stop_timeout_seconds = request->stop_timeout_seconds ? request->stop_timeout_seconds : PLAN_STOP_TIMEOUT_SECONDS;
+        plan->stop_timeout_seconds =
+                request->stop_timeout_seconds ? request->stop_timeout_seconds : PLAN_STOP_TIMEOUT_SECONDS;
         plan->rate_bytes_per_second = request->rate_bytes_per_second;
         plan->path = request->path;
         plan->read_back = request->read_back;
@@ -179,7 +186,7 @@ static void plan_head(struct plan_context *context) {
 }
 
 int plan_move(struct fleet *fleet, const Drover__VmMove *request, Drover__MovePlan **ret, struct error *err) {
-        struct plan_context context = { .fleet = fleet, .request = request };
+        struct plan_context context = {.fleet = fleet, .request = request};
         if (plan_check_request(request, err) < 0)
                 return -1;
         if (fleet_resolve_vm(fleet, request->vm, &context.vm, err) < 0)
@@ -206,13 +213,15 @@ int plan_refused(const Drover__MovePlan *plan, struct error *err) {
                 return 0;
         const Drover__Refusal *first = plan->refusals[0];
         if (plan->n_refusals == 1)
-                error_set(err, ERROR_REFUSED, "cannot move %s to %s: %s", plan->vm_name, plan->target_name, first->message);
+                error_set(err, ERROR_REFUSED, "cannot move %s to %s: %s", plan->vm_name, plan->target_name,
+                          first->message);
         else
-                error_set(err, ERROR_REFUSED, "cannot move %s to %s, for %zu reasons: %s", plan->vm_name, plan->target_name,
-                          plan->n_refusals, first->message);
+                error_set(err, ERROR_REFUSED, "cannot move %s to %s, for %zu reasons: %s", plan->vm_name,
+                          plan->target_name, plan->n_refusals, first->message);
         if (plan->n_refusals == 1 && first->hint[0])
                 error_hint(err, "%s", first->hint);
         for (size_t i = 0; plan->n_refusals > 1 && i < plan->n_refusals; i++)
-                error_hint(err, "%s%s%s", plan->refusals[i]->message, plan->refusals[i]->hint[0] ? ": " : "", plan->refusals[i]->hint);
+                error_hint(err, "%s%s%s", plan->refusals[i]->message, plan->refusals[i]->hint[0] ? ": " : "",
+                           plan->refusals[i]->hint);
         return -1;
 }

@@ -6,7 +6,7 @@
  */
 #include "controller/fleet/fleet.h"
 
-// Fails only when the names cannot be resolved or the request itself is malformed (ERROR_NOT_FOUND, ERROR_INVALID, ...).
-// plan->refusals says whether it may run; plan_refused() turns these into one error (ERROR_REFUSED, hints).
+// Fails only when the names cannot be resolved or the request itself is malformed (ERROR_NOT_FOUND, ERROR_INVALID,
+// ...). plan->refusals says whether it may run; plan_refused() turns these into one error (ERROR_REFUSED, hints).
 int plan_move(struct fleet *fleet, const Drover__VmMove *request, Drover__MovePlan **ret, struct error *err);
 int plan_refused(const Drover__MovePlan *plan, struct error *err); // -1 with err when there are refusals, else 0

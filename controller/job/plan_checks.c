@@ -9,6 +9,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void refuse(struct plan_context *context, const char *code, char *message, char *hint) {
@@ -41,7 +42,8 @@ int plan_check_request(const Drover__VmMove *request, struct error *err) {
         if (request->n_bridges > PLAN_BRIDGES_MAX)
                 return error_set(err, ERROR_INVALID, "more than %u --bridge mappings", PLAN_BRIDGES_MAX);
         for (size_t i = 0; i < request->n_bridges; i++)
-                if (name_check_volume(request->bridges[i]->from, err) < 0 || name_check_volume(request->bridges[i]->to, err) < 0)
+                if (name_check_volume(request->bridges[i]->from, err) < 0 ||
+                    name_check_volume(request->bridges[i]->to, err) < 0)
                         return error_prefix(err, "--bridge");
         if (request->stop_timeout_seconds > PLAN_STOP_TIMEOUT_MAX_SECONDS)
                 return error_set(err, ERROR_INVALID, "--timeout is longer than a day");
@@ -81,7 +83,8 @@ bool plan_volume_taken(const struct plan_context *context, const char *pool_name
                 if (strcmp(pool->volumes[i], volume) == 0)
                         return true;
         for (size_t i = 0; i < context->plan->n_disks; i++)
-                if (strcmp(context->plan->disks[i]->pool, pool_name) == 0 && strcmp(context->plan->disks[i]->volume, volume) == 0)
+                if (strcmp(context->plan->disks[i]->pool, pool_name) == 0 &&
+                    strcmp(context->plan->disks[i]->volume, volume) == 0)
                         return true;
         return false;
 }
@@ -91,7 +94,8 @@ static void check_host_online(struct plan_context *context, const struct fleet_h
                 return;
         char at[CLOCK_RFC3339_MAX];
         refuse(context, "host-offline",
-               host->offline_since ? memory_format("%s/%s is offline since %s", host->site, host->name, clock_rfc3339(host->offline_since, at))
+               host->offline_since ? memory_format("%s/%s is offline since %s", host->site, host->name,
+                                                   clock_rfc3339(host->offline_since, at))
                                    : memory_format("%s/%s is offline", host->site, host->name),
                memory_string("systemctl status drover-agent, on that host"));
 }
@@ -105,7 +109,8 @@ static void check_hosts(struct plan_context *context) {
         check_host_online(context, context->target);
         const Drover__HostFacts *facts = context->target->facts;
         if (context->target->online && (!facts || !facts->libvirt_connected))
-                refuse(context, "no-libvirt", memory_format("libvirt does not answer on %s", context->plan->target_name),
+                refuse(context, "no-libvirt",
+                       memory_format("libvirt does not answer on %s", context->plan->target_name),
                        memory_string("systemctl status libvirtd, on that host"));
 }
 
@@ -117,7 +122,8 @@ static void check_owner(struct plan_context *context) {
         if (!host || !fleet_vm_on(context->fleet, host, context->plan->vm_uuid))
                 return; // it was carried here by other means; the move's grant adopts it
         refuse(context, "not-owner", memory_format("%s/%s is its owner, and defines it too", host->site, host->name),
-               memory_format("undefine the copy on %s: virsh undefine %s", context->plan->source_name, context->plan->vm_name));
+               memory_format("undefine the copy on %s: virsh undefine %s", context->plan->source_name,
+                             context->plan->vm_name));
 }
 
 static void check_running(struct plan_context *context) {
@@ -147,16 +153,21 @@ static void check_names(struct plan_context *context) {
         for (size_t i = 0; i < target->n_vms; i++) {
                 const Drover__Domain *there = target->vms[i]->domain;
                 if (strcmp(there->uuid, plan->vm_uuid) == 0)
-                        refuse(context, "uuid-exists", memory_format("its UUID %s exists at %s, as %s", plan->vm_uuid, plan->target_name, there->name),
+                        refuse(context, "uuid-exists",
+                               memory_format("its UUID %s exists at %s, as %s", plan->vm_uuid, plan->target_name,
+                                             there->name),
                                memory_format("if that is an old copy: virsh undefine %s, on that host", there->name));
                 else if (strcmp(there->name, plan->new_name) == 0)
-                        refuse(context, "name-exists", memory_format("a VM named %s exists at %s", plan->new_name, plan->target_name),
+                        refuse(context, "name-exists",
+                               memory_format("a VM named %s exists at %s", plan->new_name, plan->target_name),
                                memory_string("--as NAME gives it another name there"));
         }
         for (size_t i = 0; i < plan->n_macs; i++) {
                 struct fleet_vm *by = NULL;
                 if (fleet_mac_in_use(context->fleet, plan->macs[i], target, plan->vm_uuid, &by))
-                        refuse(context, "mac-exists", memory_format("its MAC address %s is in use at %s, by %s", plan->macs[i], plan->target_name, by->domain->name),
+                        refuse(context, "mac-exists",
+                               memory_format("its MAC address %s is in use at %s, by %s", plan->macs[i],
+                                             plan->target_name, by->domain->name),
                                memory_format("give one of the two another: virsh edit %s", by->domain->name));
         }
 }
@@ -188,13 +199,21 @@ static void check_pool_exists(struct plan_context *context, const Drover__MoveDi
                        nearest_hint(disk->pool, names, target->n_pools, "--pool POOL chooses"));
                 free(names);
         } else if (!pool->active) {
-                refuse(context, "pool-inactive", memory_format("%s: pool %s at %s is not active", disk->target, pool->name, where),
+                refuse(context, "pool-inactive",
+                       memory_format("%s: pool %s at %s is not active", disk->target, pool->name, where),
                        memory_format("virsh pool-start %s, on that host", pool->name));
-        } else if (strcmp(pool->type, "dir") != 0 && strcmp(pool->type, "fs") != 0 && strcmp(pool->type, "netfs") != 0) {
-                refuse(context, "pool-type", memory_format("%s: pool %s at %s is of type %s, which takes no image files", disk->target, pool->name, where, pool->type),
+        } else if (strcmp(pool->type, "dir") != 0 && strcmp(pool->type, "fs") != 0 &&
+                   strcmp(pool->type, "netfs") != 0) {
+                refuse(context, "pool-type",
+                       memory_format("%s: pool %s at %s is of type %s, which takes no image files", disk->target,
+                                     pool->name, where, pool->type),
                        memory_string("--pool POOL chooses one of type dir, fs or netfs"));
-        } else if (plan_volume_taken(&(struct plan_context){ .target = context->target, .plan = &(Drover__MovePlan) DROVER__MOVE_PLAN__INIT }, disk->pool, disk->volume)) {
-                refuse(context, "volume-exists", memory_format("%s: volume %s exists in pool %s at %s", disk->target, disk->volume, disk->pool, where),
+        } else if (plan_volume_taken(&(struct plan_context){.target = context->target,
+                                                            .plan = &(Drover__MovePlan) DROVER__MOVE_PLAN__INIT},
+                                     disk->pool, disk->volume)) {
+                refuse(context, "volume-exists",
+                       memory_format("%s: volume %s exists in pool %s at %s", disk->target, disk->volume, disk->pool,
+                                     where),
                        memory_string("--pool POOL chooses another pool, --as NAME another name"));
         }
 }
@@ -216,8 +235,9 @@ static void check_space(struct plan_context *context) {
                 if (need == 0 || !pool->active || need <= pool->available_bytes)
                         continue;
                 refuse(context, "no-space",
-                       memory_format("its disks can grow to %s and pool %s at %s has %s free", units_format_size(need, need_text), pool->name,
-                                     plan->target_name, units_format_size(pool->available_bytes, have_text)),
+                       memory_format("its disks can grow to %s and pool %s at %s has %s free",
+                                     units_format_size(need, need_text), pool->name, plan->target_name,
+                                     units_format_size(pool->available_bytes, have_text)),
                        memory_string("--pool POOL chooses another pool, or make room there"));
         }
 }
@@ -225,10 +245,14 @@ static void check_space(struct plan_context *context) {
 static void check_disk_format(struct plan_context *context, const Drover__MoveDisk *disk) {
         const char *wanted = context->request->format;
         if (strcmp(disk->format, "qcow2") != 0 && strcmp(disk->format, "raw") != 0)
-                refuse(context, "format", memory_format("%s: images of format %s cannot be carried, only qcow2 and raw", disk->target, disk->format),
-                       memory_format("convert it first: qemu-img convert -f %s -O qcow2, with the VM off", disk->format));
+                refuse(context, "format",
+                       memory_format("%s: images of format %s cannot be carried, only qcow2 and raw", disk->target,
+                                     disk->format),
+                       memory_format("convert it first: qemu-img convert -f %s -O qcow2, with the VM off",
+                                     disk->format));
         else if (wanted[0] && strcmp(wanted, "keep") != 0 && strcmp(wanted, disk->format) != 0)
-                refuse(context, "format", memory_format("%s: it is %s, and a move carries images as they are", disk->target, disk->format),
+                refuse(context, "format",
+                       memory_format("%s: it is %s, and a move carries images as they are", disk->target, disk->format),
                        memory_string("--format keep"));
 }
 
@@ -254,7 +278,8 @@ static void check_networks(struct plan_context *context) {
         const Drover__HostFacts *facts = target->facts;
         for (size_t i = 0; facts && i < plan->n_target_bridges; i++)
                 if (!contains(facts->bridges, facts->n_bridges, plan->target_bridges[i]))
-                        refuse(context, "no-bridge", memory_format("no bridge %s at %s", plan->target_bridges[i], plan->target_name),
+                        refuse(context, "no-bridge",
+                               memory_format("no bridge %s at %s", plan->target_bridges[i], plan->target_name),
                                nearest_hint(plan->target_bridges[i], facts->bridges, facts->n_bridges, option));
         char **names = new_array(char *, target->n_networks + 1);
         for (size_t i = 0; i < target->n_networks; i++)
@@ -268,7 +293,8 @@ static void check_networks(struct plan_context *context) {
                 }
                 for (size_t j = 0; j < target->n_networks; j++)
                         if (strcmp(target->networks[j]->name, name) == 0 && !target->networks[j]->active)
-                                refuse(context, "network-inactive", memory_format("network %s at %s is not active", name, plan->target_name),
+                                refuse(context, "network-inactive",
+                                       memory_format("network %s at %s is not active", name, plan->target_name),
                                        memory_format("virsh net-start %s, on that host", name));
         }
         free(names);
@@ -281,8 +307,10 @@ static void check_mappings(struct plan_context *context) {
                 for (size_t j = 0; j < domain->n_interfaces; j++)
                         used |= strcmp(domain->interfaces[j]->source, context->request->bridges[i]->from) == 0;
                 if (!used)
-                        refuse(context, "no-bridge", memory_format("--bridge %s=%s: no interface of %s is on %s", context->request->bridges[i]->from,
-                                                                   context->request->bridges[i]->to, domain->name, context->request->bridges[i]->from),
+                        refuse(context, "no-bridge",
+                               memory_format("--bridge %s=%s: no interface of %s is on %s",
+                                             context->request->bridges[i]->from, context->request->bridges[i]->to,
+                                             domain->name, context->request->bridges[i]->from),
                                NULL);
         }
 }
@@ -292,14 +320,21 @@ static void check_platform(struct plan_context *context) {
         const Drover__HostFacts *facts = context->target->facts;
         if (!facts || !facts->libvirt_connected)
                 return;
-        if (domain->machine[0] && facts->n_machine_types > 0 && !contains(facts->machine_types, facts->n_machine_types, domain->machine))
-                refuse(context, "machine-type", memory_format("the emulator at %s does not know machine type %s", context->plan->target_name, domain->machine),
+        if (domain->machine[0] && facts->n_machine_types > 0 &&
+            !contains(facts->machine_types, facts->n_machine_types, domain->machine))
+                refuse(context, "machine-type",
+                       memory_format("the emulator at %s does not know machine type %s", context->plan->target_name,
+                                     domain->machine),
                        memory_string("update QEMU there, or choose an older machine type with virsh edit"));
         if (domain->loader[0] && !contains(facts->firmwares, facts->n_firmwares, domain->loader))
-                refuse(context, "no-firmware", memory_format("firmware %s is not installed at %s", domain->loader, context->plan->target_name),
+                refuse(context, "no-firmware",
+                       memory_format("firmware %s is not installed at %s", domain->loader, context->plan->target_name),
                        memory_string("apt install ovmf, on that host"));
-        if (domain->domain_type[0] && facts->n_domain_types > 0 && !contains(facts->domain_types, facts->n_domain_types, domain->domain_type))
-                refuse(context, "domain-type", memory_format("%s offers no domains of type %s", context->plan->target_name, domain->domain_type),
+        if (domain->domain_type[0] && facts->n_domain_types > 0 &&
+            !contains(facts->domain_types, facts->n_domain_types, domain->domain_type))
+                refuse(context, "domain-type",
+                       memory_format("%s offers no domains of type %s", context->plan->target_name,
+                                     domain->domain_type),
                        memory_string("is virtualisation switched on in that host's firmware?"));
 }
 

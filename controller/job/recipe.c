@@ -25,7 +25,8 @@ void recipe_step_label(const struct job *job, const struct recipe_step *kind, un
                 snprintf(label, 32, "%s", kind->name);
 }
 
-const struct recipe_step *recipe_step_by_name(const struct recipe *recipe, const char *name, const struct job *job, unsigned *ret_item) {
+const struct recipe_step *recipe_step_by_name(const struct recipe *recipe, const char *name, const struct job *job,
+                                              unsigned *ret_item) {
         char label[32];
         for (unsigned i = 0; recipe->all[i]; i++) {
                 unsigned items = recipe->all[i]->copies ? (unsigned) job->plan->n_disks + 1 : 1;

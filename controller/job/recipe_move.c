@@ -11,6 +11,7 @@
 #include "controller/job/recipe.h"
 #include "common/memory.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static int load(struct job *job, struct error *err) {
@@ -32,13 +33,15 @@ static char **copy_strings(char *const *strings, size_t n) {
         return copy;
 }
 
-#define VERB(request, member, MEMBER, type_lower, Type)                       \
-        Drover__##Type *verb = new (Drover__##Type);                          \
-        drover__##type_lower##__init(verb);                                   \
-        (request)->verb_case = DROVER__AGENT_REQUEST__VERB_##MEMBER;          \
+#define VERB(request, member, MEMBER, type_lower, Type)                                                                \
+        Drover__##Type *verb = new (Drover__##Type);                                                                   \
+        drover__##type_lower##__init(verb);                                                                            \
+        (request)->verb_case = DROVER__AGENT_REQUEST__VERB_##MEMBER;                                                   \
         (request)->member = verb;
 
-#define FILL(name) static int fill_##name(const struct job *job, const struct job_step *step, Drover__AgentRequest *request, struct error *err)
+#define FILL(name)                                                                                                     \
+        static int fill_##name(const struct job *job, const struct job_step *step, Drover__AgentRequest *request,      \
+                               struct error *err)
 #define UNUSED ((void) job, (void) step, (void) err)
 
 FILL(check) {
@@ -50,7 +53,8 @@ FILL(check) {
 
 static int accept_check(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err) {
         (void) step;
-        const Drover__MoveInspectResult *inspect = result->value_case == DROVER__AGENT_RESULT__VALUE_INSPECT ? result->inspect : NULL;
+        const Drover__MoveInspectResult *inspect =
+                result->value_case == DROVER__AGENT_RESULT__VALUE_INSPECT ? result->inspect : NULL;
         if (!inspect || !inspect->domain)
                 return error_set(err, ERROR_PROTOCOL, "the agent's answer holds no definition");
         if (inspect->domain->n_obstacles > 0)
@@ -102,7 +106,8 @@ FILL(fence) {
 // Lengths can have grown since the plan was made: from the fence on, what the source said then counts.
 static int accept_fence(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err) {
         (void) step;
-        const Drover__MoveFenceResult *fence = result->value_case == DROVER__AGENT_RESULT__VALUE_FENCE ? result->fence : NULL;
+        const Drover__MoveFenceResult *fence =
+                result->value_case == DROVER__AGENT_RESULT__VALUE_FENCE ? result->fence : NULL;
         if (!fence || fence->n_disks != job->plan->n_disks)
                 return error_set(err, ERROR_PROTOCOL, "the agent fenced other disks than the plan's");
         for (size_t i = 0; i < fence->n_disks; i++)
@@ -115,7 +120,8 @@ static uint64_t item_bytes(const struct job *job, unsigned item) {
         Drover__AgentResult *result = job_step_result(job_step_named((struct job *) job, "fence"));
         uint64_t bytes = item < job->plan->n_disks ? job->plan->disks[item]->file_bytes : job->plan->nvram_bytes;
         if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_FENCE)
-                bytes = item < result->fence->n_disks ? result->fence->disks[item]->file_bytes : result->fence->nvram_bytes;
+                bytes = item < result->fence->n_disks ? result->fence->disks[item]->file_bytes
+                                                      : result->fence->nvram_bytes;
         if (result)
                 proto_free(&result->base);
         return bytes;
@@ -136,7 +142,8 @@ static Drover__MoveDisk *item_disk(const struct job *job, unsigned item) {
 }
 
 static Drover__TransferItem item_kind(const struct job *job, unsigned item) {
-        return item < job->plan->n_disks ? DROVER__TRANSFER_ITEM__TRANSFER_ITEM_DISK : DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM;
+        return item < job->plan->n_disks ? DROVER__TRANSFER_ITEM__TRANSFER_ITEM_DISK
+                                         : DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM;
 }
 
 FILL(send) { // the runner adds the order, with a ticket for this attempt
@@ -162,7 +169,8 @@ static int accept_copy(struct job *job, struct job_step *step, const Drover__Age
         const char *disk = step->item < job->plan->n_disks ? job->plan->disks[step->item]->target : "nvram";
         struct job_transfer *transfer = job_transfer(job, disk);
         // Whichever side answers second is compared with the first of the same attempt.
-        if (transfer->attempt == step->row.attempt && transfer->digest[0] && strcmp(transfer->digest, result->transfer->digest) != 0) {
+        if (transfer->attempt == step->row.attempt && transfer->digest[0] &&
+            strcmp(transfer->digest, result->transfer->digest) != 0) {
                 transfer->digest[0] = '\0';
                 return error_set(err, ERROR_CORRUPT, "%s: source and target have different digests", disk);
         }
@@ -194,7 +202,7 @@ FILL(define) {
         verb->definition_xml = check->inspect->definition_xml;
         verb->n_snapshot_xml = check->inspect->n_snapshot_xml;
         verb->snapshot_xml = check->inspect->snapshot_xml;
-        check->inspect->definition_xml = (ProtobufCBinaryData){ 0 };
+        check->inspect->definition_xml = (ProtobufCBinaryData){0};
         check->inspect->n_snapshot_xml = 0;
         check->inspect->snapshot_xml = NULL;
         proto_free(&check->base);
@@ -256,24 +264,30 @@ FILL(release) {
         return 0;
 }
 
-static const struct recipe_step step_check = { .name = "check", .place = AT_SOURCE, .fill = fill_check, .accept = accept_check };
-static const struct recipe_step step_reserve = { .name = "reserve", .place = AT_TARGET, .fill = fill_reserve };
-static const struct recipe_step step_stop = { .name = "stop", .place = AT_SOURCE, .fill = fill_stop };
-static const struct recipe_step step_fence = { .name = "fence", .place = AT_SOURCE, .fill = fill_fence, .accept = accept_fence };
-static const struct recipe_step step_send = { .name = "send", .place = AT_SOURCE, .fill = fill_send, .accept = accept_copy, .copies = true };
-static const struct recipe_step step_receive = { .name = "receive", .place = AT_TARGET, .fill = fill_receive, .accept = accept_copy, .copies = true };
-static const struct recipe_step step_define = { .name = "define", .place = AT_TARGET, .fill = fill_define };
-static const struct recipe_step step_verify = { .name = "verify", .place = AT_TARGET, .fill = fill_verify };
-static const struct recipe_step step_confirm = { .name = "confirm", .place = AT_SOURCE, .fill = fill_confirm };
-static const struct recipe_step step_start = { .name = "start", .place = AT_TARGET, .fill = fill_start };
-static const struct recipe_step step_commit = { .name = "commit", .place = AT_CONTROLLER, .commits = true };
-static const struct recipe_step step_retire = { .name = "retire", .place = AT_SOURCE, .fill = fill_retire };
-static const struct recipe_step step_settle = { .name = "settle", .place = AT_TARGET, .fill = fill_settle };
-static const struct recipe_step step_discard = { .name = "discard", .place = AT_TARGET, .fill = fill_discard };
-static const struct recipe_step step_release = { .name = "release", .place = AT_SOURCE, .fill = fill_release };
+static const struct recipe_step step_check = {
+        .name = "check", .place = AT_SOURCE, .fill = fill_check, .accept = accept_check};
+static const struct recipe_step step_reserve = {.name = "reserve", .place = AT_TARGET, .fill = fill_reserve};
+static const struct recipe_step step_stop = {.name = "stop", .place = AT_SOURCE, .fill = fill_stop};
+static const struct recipe_step step_fence = {
+        .name = "fence", .place = AT_SOURCE, .fill = fill_fence, .accept = accept_fence};
+static const struct recipe_step step_send = {
+        .name = "send", .place = AT_SOURCE, .fill = fill_send, .accept = accept_copy, .copies = true};
+static const struct recipe_step step_receive = {
+        .name = "receive", .place = AT_TARGET, .fill = fill_receive, .accept = accept_copy, .copies = true};
+static const struct recipe_step step_define = {.name = "define", .place = AT_TARGET, .fill = fill_define};
+static const struct recipe_step step_verify = {.name = "verify", .place = AT_TARGET, .fill = fill_verify};
+static const struct recipe_step step_confirm = {.name = "confirm", .place = AT_SOURCE, .fill = fill_confirm};
+static const struct recipe_step step_start = {.name = "start", .place = AT_TARGET, .fill = fill_start};
+static const struct recipe_step step_commit = {.name = "commit", .place = AT_CONTROLLER, .commits = true};
+static const struct recipe_step step_retire = {.name = "retire", .place = AT_SOURCE, .fill = fill_retire};
+static const struct recipe_step step_settle = {.name = "settle", .place = AT_TARGET, .fill = fill_settle};
+static const struct recipe_step step_discard = {.name = "discard", .place = AT_TARGET, .fill = fill_discard};
+static const struct recipe_step step_release = {.name = "release", .place = AT_SOURCE, .fill = fill_release};
 
-static const struct recipe_step *const all[] = { &step_check,   &step_reserve, &step_stop,  &step_fence,  &step_send,   &step_receive, &step_define,  &step_verify,
-                                                 &step_confirm, &step_start,   &step_commit, &step_retire, &step_settle, &step_discard, &step_release, NULL };
+static const struct recipe_step *const all[] = {&step_check,   &step_reserve, &step_stop,    &step_fence,
+                                                &step_send,    &step_receive, &step_define,  &step_verify,
+                                                &step_confirm, &step_start,   &step_commit,  &step_retire,
+                                                &step_settle,  &step_discard, &step_release, NULL};
 
 static void steps(struct job *job) {
         const Drover__MovePlan *plan = job->plan;
@@ -312,4 +326,5 @@ static void undo(struct job *job) {
                 job_add_step(job, &step_release, at_target && in_order ? group + 1 : group, 0, true);
 }
 
-const struct recipe recipe_move = { .kind = "vm.move", .load = load, .steps = steps, .undo = undo, .host = host, .all = all };
+const struct recipe recipe_move = {
+        .kind = "vm.move", .load = load, .steps = steps, .undo = undo, .host = host, .all = all};

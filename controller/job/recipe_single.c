@@ -30,13 +30,17 @@ static const char *host(const struct job *job, enum recipe_place place) {
 }
 
 #define SINGLE(identifier, word)                                                                                       \
-        static const struct recipe_step identifier##_step = { .name = word, .place = AT_SOURCE, .fill = fill };        \
-        static const struct recipe_step *const identifier##_all[] = { &identifier##_step, NULL };                      \
+        static const struct recipe_step identifier##_step = {.name = word, .place = AT_SOURCE, .fill = fill};          \
+        static const struct recipe_step *const identifier##_all[] = {&identifier##_step, NULL};                        \
         static void identifier##_steps(struct job *job) {                                                              \
                 job_add_step(job, &identifier##_step, 0, 0, false);                                                    \
         }                                                                                                              \
         static const struct recipe recipe_##identifier = {                                                             \
-                .kind = "vm." word, .load = load, .steps = identifier##_steps, .host = host, .all = identifier##_all,  \
+                .kind = "vm." word,                                                                                    \
+                .load = load,                                                                                          \
+                .steps = identifier##_steps,                                                                           \
+                .host = host,                                                                                          \
+                .all = identifier##_all,                                                                               \
                 .needs_answer_soon = true,                                                                             \
         };
 
@@ -49,8 +53,9 @@ SINGLE(resume, "resume")
 SINGLE(autostart, "autostart")
 SINGLE(purge, "purge")
 
-const struct recipe *const recipe_singles[] = { &recipe_start, &recipe_shutdown, &recipe_stop, &recipe_reboot, &recipe_suspend,
-                                                &recipe_resume, &recipe_autostart, &recipe_purge, NULL };
+const struct recipe *const recipe_singles[] = {&recipe_start,     &recipe_shutdown, &recipe_stop,
+                                               &recipe_reboot,    &recipe_suspend,  &recipe_resume,
+                                               &recipe_autostart, &recipe_purge,    NULL};
 
 const char *recipe_power_kind(Drover__PowerAction action) {
         switch (action) {

@@ -2,9 +2,10 @@
 #pragma once
 /*
  * Runs jobs: durable before they act. A job is a list of steps in groups; the steps of a group run side by side, each
- * asked of one host. What is committed to the store: the job with its plan before anything, each step's intent before it
- * is asked, its result before the next. After a restart the runner reads the unfinished jobs and asks again; agents answer
- * from their journals. Before the commit point failure or cancel undoes backwards; after it things only go forwards.
+ * asked of one host. What is committed to the store: the job with its plan before anything, each step's intent before
+ * it is asked, its result before the next. After a restart the runner reads the unfinished jobs and asks again; agents
+ * answer from their journals. Before the commit point failure or cancel undoes backwards; after it things only go
+ * forwards.
  *
  *      queued -> running <-> waiting -> done | failed | cancelled | needs-operator
  */
@@ -15,23 +16,32 @@
 struct runner;
 // How the runner reaches agents; the session layer fills it in. Results come back through runner_on_*.
 struct runner_port {
-        // Send to the host's open link; request->id is set by the port and returned. ERROR_UNREACHABLE when it has none.
-        int (*send)(void *data, const char *host_uuid, Drover__AgentRequest *request, uint64_t *ret_id, struct error *err);
+        // Send to the host's open link; request->id is set by the port and returned. ERROR_UNREACHABLE when it has
+        // none.
+        int (*send)(void *data, const char *host_uuid, Drover__AgentRequest *request, uint64_t *ret_id,
+                    struct error *err);
         void *data;
         const char *relay_address; // unused by the agents that know it themselves; NULL
 };
-int runner_new(uv_loop_t *loop, struct store *store, struct fleet *fleet, struct authority *authority, const struct clock *clock,
-               const struct runner_port *port, struct runner **ret, struct error *err);
+int runner_new(uv_loop_t *loop, struct store *store, struct fleet *fleet, struct authority *authority,
+               const struct clock *clock, const struct runner_port *port, struct runner **ret, struct error *err);
 int runner_recover(struct runner *runner, struct error *err); // once, after runner_new: unfinished jobs go on
 void runner_free(struct runner *runner);
 
-struct runner_caller { const char *user, *role, *address; };
+struct runner_caller {
+        const char *user, *role, *address;
+};
 // Each gives the new job's id. The job has been committed when they return.
-int runner_move(struct runner *runner, const Drover__MovePlan *plan, const struct runner_caller *caller, char ret_job[33], struct error *err);
-int runner_power(struct runner *runner, struct fleet_vm *vm, Drover__PowerAction action, unsigned timeout_seconds, const struct runner_caller *caller, char ret_job[33], struct error *err);
-int runner_purge(struct runner *runner, struct fleet_host *host, const char *retired_job, const char *vm_name, const struct runner_caller *caller, char ret_job[33], struct error *err);
-int runner_cancel(struct runner *runner, const char *job, struct error *err); // ERROR_CONFLICT after the commit, or when it has ended
-int runner_retry(struct runner *runner, const char *job, struct error *err);  // a job in needs-operator goes on from where it stopped
+int runner_move(struct runner *runner, const Drover__MovePlan *plan, const struct runner_caller *caller,
+                char ret_job[33], struct error *err);
+int runner_power(struct runner *runner, struct fleet_vm *vm, Drover__PowerAction action, unsigned timeout_seconds,
+                 const struct runner_caller *caller, char ret_job[33], struct error *err);
+int runner_purge(struct runner *runner, struct fleet_host *host, const char *retired_job, const char *vm_name,
+                 const struct runner_caller *caller, char ret_job[33], struct error *err);
+int runner_cancel(struct runner *runner, const char *job,
+                  struct error *err); // ERROR_CONFLICT after the commit, or when it has ended
+int runner_retry(struct runner *runner, const char *job,
+                 struct error *err); // a job in needs-operator goes on from where it stopped
 
 // From the session layer.
 void runner_on_progress(struct runner *runner, const char *host_uuid, const Drover__AgentProgress *progress);
@@ -39,11 +49,14 @@ void runner_on_result(struct runner *runner, const char *host_uuid, const Drover
 void runner_on_host(struct runner *runner, const char *host_uuid, bool online); // link up or down
 
 // Everything about one job (steps, transfers), from memory or the store; proto_free(&ret->base).
-int runner_job(struct runner *runner, const char *id, Drover__JobRecord **ret, struct error *err); // id: a unique beginning is enough
+int runner_job(struct runner *runner, const char *id, Drover__JobRecord **ret,
+               struct error *err); // id: a unique beginning is enough
 int runner_jobs(struct runner *runner, const char *state, unsigned limit, Drover__JobRecords **ret, struct error *err);
 // Followers are told of every change, at most 5 times a second a job, and always of the last one.
 struct runner_follower;
 typedef void (*runner_follow_fn)(const Drover__JobRecord *job, bool ended, void *data);
-int runner_follow(struct runner *runner, const char *id, runner_follow_fn fn, void *data, struct runner_follower **ret, struct error *err); // called once at least; after ended it is gone
+int runner_follow(struct runner *runner, const char *id, runner_follow_fn fn, void *data, struct runner_follower **ret,
+                  struct error *err); // called once at least; after ended it is gone
 void runner_unfollow(struct runner *runner, struct runner_follower *follower);
+bool runner_has(const struct runner *runner, const char *id);          // unfinished, by its whole id
 unsigned runner_count(const struct runner *runner, const char *state); // unfinished ones in this state

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Asking a host for a step: the intent is committed before the request leaves, the result before anyone acts on it.
+ * Asked again with the same attempt, an agent answers from its journal, joins what still runs, or finishes what it
+ * began.
+ */
+#include "controller/job/engine.h"
+#include "common/cleanup.h"
+#include "common/memory.h"
+#include "common/random.h"
+
+#include <stdio.h>
+#include <string.h>
+
+// What may pass by itself: the peer or its libvirt is away, or too busy just now.
+bool ask_is_transient(enum error_code code) {
+        return code == ERROR_UNREACHABLE || code == ERROR_BUSY;
+}
+
+int ask_begin(struct job *job, struct job_step *step, struct error *err) {
+        step->state = STEP_RUNNING;
+        step->row.started_ms = clock_wall_ms();
+        step->row.finished_ms = 0;
+        error_clear(&step->error);
+        step->note[0] = '\0';
+        if (job_store_step(job, step, job->runner->store, err) < 0) {
+                step->state = STEP_PENDING;
+                return -1;
+        }
+        job->changed = true;
+        return 0;
+}
+
+// Each attempt takes the next path; a forced path is the only one.
+static Drover__TransferPath path_for(const struct job *job, uint32_t attempt) {
+        static const Drover__TransferPath order[] = {DROVER__TRANSFER_PATH__PATH_DIRECT,
+                                                     DROVER__TRANSFER_PATH__PATH_REVERSE,
+                                                     DROVER__TRANSFER_PATH__PATH_RELAY};
+        return job->plan->path ? job->plan->path : order[(attempt - 1) % ARRAY_SIZE(order)];
+}
+
+static int new_ticket(const struct job *job, const struct job_step *step, const char *disk, ProtobufCBinaryData *ret,
+                      struct error *err) {
+        Drover__Ticket ticket = DROVER__TICKET__INIT;
+        struct buffer bytes;
+        buffer_init(&bytes, 0);
+        ticket.job = (char *) job->row.id;
+        ticket.disk = (char *) disk;
+        ticket.attempt = step->row.attempt;
+        ticket.source_host = job->plan->source_host;
+        ticket.sink_host = job->plan->target_host;
+        ticket.path = path_for(job, step->row.attempt);
+        if (authority_ticket(job->runner->authority, &ticket, &bytes, err) < 0) {
+                buffer_fini(&bytes);
+                return -1;
+        }
+        ret->len = bytes.length;
+        ret->data = memory_new(bytes.length + 1);
+        memcpy(ret->data, bytes.data, bytes.length);
+        buffer_fini(&bytes);
+        return 0;
+}
+
+// Both ends of one attempt need the same ticket: the end that is asked first has it made, and it is kept beside the
+// step.
+static int shared_ticket(struct job *job, struct job_step *step, const char *disk, ProtobufCBinaryData *ret,
+                         struct error *err) {
+        for (unsigned i = 0; i < job->n_steps; i++) {
+                struct job_step *other = &job->steps[i];
+                if (other == step || other->group != step->group || other->undo != step->undo ||
+                    other->row.attempt != step->row.attempt)
+                        continue;
+                if (other->ticket_attempt != step->row.attempt)
+                        continue;
+                ret->len = other->ticket.length;
+                ret->data = memory_new(ret->len + 1);
+                memcpy(ret->data, other->ticket.data, ret->len);
+                return 0;
+        }
+        return new_ticket(job, step, disk, ret, err);
+}
+
+static void set_peer(Drover__TransferOrder *order, const struct fleet_host *host) {
+        order->peer_address = memory_string(host->data_address[0] ? host->data_address : host->address);
+        order->peer_port = host->data_port;
+}
+
+static int make_order(struct job *job, struct job_step *step, const char *disk, Drover__TransferOrder **ret,
+                      struct error *err) {
+        Drover__TransferPath path = path_for(job, step->row.attempt);
+        const struct fleet_host *source = fleet_host_by_uuid(job->runner->fleet, job->plan->source_host);
+        const struct fleet_host *sink = fleet_host_by_uuid(job->runner->fleet, job->plan->target_host);
+        if (!source || !sink)
+                return error_set(err, ERROR_NOT_FOUND, "a host of this job has been removed");
+        Drover__TransferOrder *order = new (Drover__TransferOrder);
+        drover__transfer_order__init(order);
+        if (shared_ticket(job, step, disk, &order->ticket, err) < 0) {
+                proto_free(&order->base);
+                return -1;
+        }
+        buffer_clear(&step->ticket);
+        buffer_append(&step->ticket, order->ticket.data, order->ticket.len, NULL);
+        step->ticket_attempt = step->row.attempt;
+        order->rate_bytes_per_second = job->plan->rate_bytes_per_second;
+        if (path == DROVER__TRANSFER_PATH__PATH_DIRECT && step->kind->place == AT_SOURCE)
+                set_peer(order, sink);
+        else if (path == DROVER__TRANSFER_PATH__PATH_REVERSE && step->kind->place == AT_TARGET)
+                set_peer(order, source);
+        *ret = order;
+        return 0;
+}
+
+static int add_order(struct job *job, struct job_step *step, Drover__AgentRequest *request, struct error *err) {
+        if (request->verb_case == DROVER__AGENT_REQUEST__VERB_TRANSFER_SEND)
+                return make_order(job, step, request->transfer_send->target, &request->transfer_send->order, err);
+        return make_order(job, step, request->transfer_receive->disk->target, &request->transfer_receive->order, err);
+}
+
+int ask_send(struct job *job, struct job_step *step, struct error *err) {
+        Drover__AgentRequest *request = new (Drover__AgentRequest);
+        drover__agent_request__init(request);
+        request->job = memory_string(job->row.id);
+        request->step = memory_string(step->row.name);
+        request->attempt = step->row.attempt;
+        request->vm_uuid = memory_string(job->row.vm_uuid);
+        request->epoch = job->row.epoch;
+        int r = step->kind->fill(job, step, request, err);
+        if (r == 0 && step->kind->copies)
+                r = add_order(job, step, request, err);
+        if (r == 0)
+                r = job->runner->port.send(job->runner->port.data, step->host_uuid, request, &step->request_id, err);
+        if (r == 0)
+                step->asked = true;
+        proto_free(&request->base);
+        return r;
+}
+
+void ask_cancel(struct job *job, struct job_step *step) {
+        Drover__AgentRequest *request = new (Drover__AgentRequest);
+        drover__agent_request__init(request);
+        request->job = memory_string(job->row.id);
+        request->vm_uuid = memory_string(job->row.vm_uuid);
+        request->epoch = job->row.epoch;
+        request->verb_case = DROVER__AGENT_REQUEST__VERB_CANCEL_STEP;
+        request->cancel_step = new (Drover__CancelStep);
+        drover__cancel_step__init(request->cancel_step);
+        request->cancel_step->step = memory_string(step->row.name);
+        uint64_t id;
+        struct error err = ERROR_INIT;
+        if (job->runner->port.send(job->runner->port.data, step->host_uuid, request, &id, &err) < 0)
+                engine_log(job, step, "cannot cancel the step", &err);
+        step->cancelling = true;
+        proto_free(&request->base);
+}
+
+static int keep_result(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err) {
+        struct buffer bytes;
+        buffer_init(&bytes, 0);
+        if (PROTO_PACK(result, &bytes, err) < 0)
+                return -1;
+        free(step->row.result);
+        step->row.result_length = bytes.length;
+        step->row.result = memory_new(bytes.length + 1);
+        memcpy(step->row.result, bytes.data, bytes.length);
+        buffer_fini(&bytes);
+        step->state = STEP_DONE;
+        step->row.finished_ms = clock_wall_ms();
+        return job_store_step(job, step, job->runner->store, err);
+}
+
+static void keep_transfer(struct job *job, const Drover__AgentResult *result) {
+        if (result->value_case != DROVER__AGENT_RESULT__VALUE_TRANSFER || !result->transfer->state)
+                return;
+        const Drover__TransferState *state = result->transfer->state;
+        struct error err = ERROR_INIT;
+        for (unsigned i = 0; i < job->n_transfers; i++) {
+                struct job_transfer *transfer = &job->transfers[i];
+                if (strcmp(transfer->disk, state->disk) != 0)
+                        continue;
+                transfer->state = *state;
+                transfer->state.disk = NULL;
+                struct buffer bytes;
+                buffer_init(&bytes, 0);
+                struct store_transfer row = {
+                        .attempt = transfer->attempt, .resumed = transfer->resumed, .digest = transfer->digest};
+                snprintf(row.job, sizeof(row.job), "%s", job->row.id);
+                snprintf(row.disk, sizeof(row.disk), "%s", transfer->disk);
+                if (PROTO_PACK(state, &bytes, &err) == 0) {
+                        row.state = bytes.data;
+                        row.state_length = bytes.length;
+                        if (store_transfer_put(job->runner->store, &row, &err) < 0)
+                                engine_log(job, NULL, "cannot record the transfer", &err);
+                }
+                buffer_fini(&bytes);
+        }
+}
+
+void ask_answer(struct job *job, struct job_step *step, const Drover__AgentResult *result) {
+        struct error err = ERROR_INIT;
+        step->asked = false;
+        job->changed = true;
+        int r = result->failure ? proto_error(result->failure, &err) : 0;
+        if (r == 0 && step->kind->accept)
+                r = step->kind->accept(job, step, result, &err);
+        if (r == 0) {
+                keep_transfer(job, result);
+                r = keep_result(job, step, result, &err);
+                if (r < 0) { // the answer stands in the agent's journal: ask again
+                        step->state = STEP_RUNNING;
+                        engine_log(job, step, "cannot record the result; asking again", &err);
+                        engine_wait(job, 1000);
+                        return;
+                }
+                job->transient_failures = 0;
+                return;
+        }
+        step->state = STEP_FAILED;
+        step->error = err;
+        step->row.finished_ms = clock_wall_ms();
+        engine_log(job, step, "step failed", &err);
+        struct error ignored = ERROR_INIT;
+        if (job_store_step(job, step, job->runner->store, &ignored) < 0)
+                engine_log(job, step, "cannot record the failure", &ignored);
+}
+
+void ask_progress(struct job *job, struct job_step *step, const Drover__AgentProgress *progress) {
+        job->changed = true;
+        snprintf(step->note, sizeof(step->note), "%s", progress->note);
+        if (!progress->transfer || step->kind->place != AT_TARGET)
+                return; // the sink's word counts: it has verified what it reports
+        struct job_transfer *transfer = job_transfer(job, progress->transfer->disk);
+        transfer->state = *progress->transfer;
+        transfer->state.disk = NULL;
+        transfer->attempt = step->row.attempt;
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * What the files of the runner share: the runner itself and the calls between them. Nobody else includes this.
+ *
+ *      runner.c    the public calls; taking jobs on; recovery
+ *      engine.c    one tick of one job: which group is next, what to do about it
+ *      ask.c       a step's request: intent, sending, tickets, answers
+ *      finish.c    commit, undo, and the end of a job
+ *      follow.c    who watches
+ */
+#include "controller/job/recipe.h"
+#include "controller/job/runner.h"
+
+#define ENGINE_RETRY_FIRST_MS  500u
+#define ENGINE_RETRY_MOST_MS   15000u
+#define ENGINE_COPY_FAULTS_MAX 4u // tries at a copy that fails for another reason than an unreachable peer
+#define ENGINE_MOVES_PER_HOST  4u // moves that run at once with this host at either end; more are queued
+#define ENGINE_UNFINISHED_MAX  10000u
+#define ENGINE_ANSWER_SECONDS  30u // for jobs that nobody wants done much later
+
+struct runner_follower {
+        struct runner_follower *next;
+        char job[33];
+        runner_follow_fn fn;
+        void *data;
+        uint64_t told_ms;
+};
+
+struct runner {
+        uv_loop_t *loop;
+        struct store *store;
+        struct fleet *fleet;
+        struct authority *authority;
+        const struct clock *clock;
+        struct runner_port port;
+        struct job *jobs; // unfinished
+        unsigned n_jobs;
+        struct runner_follower *followers;
+        uv_timer_t *timer; // one for all: retries, held fault points, followers
+        bool ticking;
+};
+
+// engine.c
+void engine_tick(struct runner *runner);              // every job that has something to do; safe to call from anywhere
+void engine_wait(struct job *job, uint64_t delay_ms); // look at it again then
+void engine_note(struct job *job, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void engine_set_state(struct job *job, enum job_state state);
+bool engine_held(struct job *job, const struct job_step *step,
+                 const char *place); // fault points "controller.<step>.<place>"
+void engine_log(const struct job *job, const struct job_step *step, const char *what, const struct error *err);
+// ask.c
+int ask_begin(struct job *job, struct job_step *step, struct error *err); // intent, committed
+int ask_send(struct job *job, struct job_step *step, struct error *err);  // to the host's link; ERROR_UNREACHABLE: none
+void ask_cancel(struct job *job, struct job_step *step);
+void ask_answer(struct job *job, struct job_step *step, const Drover__AgentResult *result);
+void ask_progress(struct job *job, struct job_step *step, const Drover__AgentProgress *progress);
+bool ask_is_transient(enum error_code code);
+// finish.c
+int finish_commit(struct job *job, struct job_step *step, struct error *err);
+void finish_fail(struct job *job,
+                 const struct error *why); // undo, or needs-operator, or failed: as far as the job has come
+void finish_end(struct job *job);          // all steps of its direction are done
+// follow.c
+void follow_tell(struct runner *runner, struct job *job, bool ended);

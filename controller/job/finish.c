@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The commit point, going back, and the end of a job. Before the commit a failure is undone; after it nothing is: what
+ * cannot be finished then waits for an operator, with the VM safe at its new place.
+ */
+#include "controller/job/engine.h"
+#include "common/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t next_epoch(const struct job *job) {
+        const struct fleet_owner *owner = fleet_owner(job->runner->fleet, job->row.vm_uuid);
+        uint64_t epoch = job->row.epoch;
+        if (owner && owner->epoch > epoch)
+                epoch = owner->epoch;
+        return epoch + 1;
+}
+
+static int store_commit_point(struct job *job, struct job_step *step, uint64_t epoch, struct error *err) {
+        struct store *store = job->runner->store;
+        if (store_begin(store, err) < 0)
+                return -1;
+        if (fleet_grant(job->runner->fleet, job->row.vm_uuid, job->plan->target_host, epoch, err) < 0 ||
+            job_store(job, store, err) < 0 || job_store_step(job, step, store, err) < 0) {
+                store_rollback(store);
+                return -1;
+        }
+        return store_commit(store, err);
+}
+
+int finish_commit(struct job *job, struct job_step *step, struct error *err) {
+        uint64_t before = job->row.epoch, epoch = next_epoch(job);
+        job->row.committed = true;
+        job->row.epoch = epoch;
+        step->state = STEP_DONE;
+        step->row.started_ms = step->row.finished_ms = clock_wall_ms();
+        if (store_commit_point(job, step, epoch, err) < 0) {
+                job->row.committed = false;
+                job->row.epoch = before;
+                step->state = STEP_PENDING;
+                return -1;
+        }
+        job->changed = true;
+        engine_log(job, step, "move committed", NULL);
+        return 0;
+}
+
+static int store_undo(struct job *job, uint64_t epoch, struct error *err) {
+        struct store *store = job->runner->store;
+        if (store_begin(store, err) < 0)
+                return -1;
+        int r = fleet_grant(job->runner->fleet, job->row.vm_uuid, job->plan->source_host, epoch, err);
+        if (r == 0)
+                r = job_store(job, store, err);
+        for (unsigned i = 0; r == 0 && i < job->n_steps; i++)
+                r = job_store_step(job, &job->steps[i], store, err);
+        if (r < 0) {
+                store_rollback(store);
+                return -1;
+        }
+        return store_commit(store, err);
+}
+
+// From here on only requests with the new epoch count, so that no forward step that is still on its way can be done
+// after its undoing.
+static void begin_undo(struct job *job) {
+        struct error err = ERROR_INIT;
+        uint64_t epoch = next_epoch(job);
+        for (unsigned i = 0; i < job->n_steps; i++) {
+                struct job_step *step = &job->steps[i];
+                if (step->state == STEP_RUNNING) {
+                        step->asked = false;
+                        step->state = STEP_FAILED;
+                        step->row.finished_ms = clock_wall_ms();
+                        error_set(&step->error, ERROR_CANCELLED, "undone before it ended");
+                }
+        }
+        job->row.undoing = true;
+        job->row.epoch = epoch;
+        job->transient_failures = 0;
+        job->recipe->undo(job);
+        engine_log(job, NULL, "undoing", &job->error);
+        // If this cannot be stored, a crash from here repeats the failed step and comes here again: nothing is lost.
+        if (store_undo(job, epoch, &err) < 0)
+                engine_log(job, NULL, "cannot record the undoing", &err);
+}
+
+void finish_fail(struct job *job, const struct error *why) {
+        struct error err = ERROR_INIT;
+        bool stuck = job->row.undoing || job->row.committed;
+        if (!stuck)
+                job->error = *why;
+        if (stuck) {
+                job->error = *why;
+                error_hint(&job->error, "mend the cause, then: drover job retry %s", job->row.id);
+                engine_set_state(job, JOB_NEEDS_OPERATOR);
+                engine_log(job, NULL, "job needs an operator", why);
+                if (job_store(job, job->runner->store, &err) < 0)
+                        engine_log(job, NULL, "cannot record the job", &err);
+                return;
+        }
+        if (job->recipe->undo)
+                begin_undo(job);
+        else
+                finish_end(job);
+}
+
+static void forget_results(struct job *job) {
+        for (unsigned i = 0; i < job->n_steps; i++) { // definitions can hold passwords
+                free(job->steps[i].row.result);
+                job->steps[i].row.result = NULL;
+                job->steps[i].row.result_length = 0;
+        }
+}
+
+void finish_end(struct job *job) {
+        struct runner *runner = job->runner;
+        struct error err = ERROR_INIT;
+        enum job_state state = job->error.code == ERROR_NONE                                     ? JOB_DONE
+                               : job->row.cancel_requested || job->error.code == ERROR_CANCELLED ? JOB_CANCELLED
+                                                                                                 : JOB_FAILED;
+        bool was_undone = job->row.undoing && state == JOB_DONE;
+        if (was_undone) // an undo that an operator helped along: its first cause is in the steps
+                state = JOB_FAILED;
+        engine_set_state(job, state);
+        job->row.finished_ms = clock_wall_ms();
+        forget_results(job);
+        if (job_store_all(job, runner->store, &err) < 0)
+                engine_log(job, NULL, "cannot record the end of the job", &err);
+        if (job->row.vm_uuid[0])
+                fleet_hold(runner->fleet, job->row.vm_uuid, "");
+        if (store_audit_outcome(runner->store, job->row.id, job_state_word(state), job->error.message, &err) < 0)
+                engine_log(job, NULL, "cannot record the outcome", &err);
+        engine_log(job, NULL, state == JOB_DONE ? "job done" : "job ended", state == JOB_DONE ? NULL : &job->error);
+}

@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The runner's public calls: taking jobs on, recovery, cancelling, answers from hosts, and what it knows. Loop thread.
+ */
+#include "controller/job/engine.h"
+#include "common/fault.h"
+#include "common/log.h"
+#include "common/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RUNNER_TIMER_MS       100u
+#define RUNNER_TIMER_FAULT_MS 20u
+
+static void on_timer(uv_timer_t *timer) {
+        engine_tick(timer->data);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+        free(handle);
+}
+
+int runner_new(uv_loop_t *loop, struct store *store, struct fleet *fleet, struct authority *authority,
+               const struct clock *clock, const struct runner_port *port, struct runner **ret, struct error *err) {
+        (void) err;
+        struct runner *runner = new (struct runner);
+        runner->loop = loop;
+        runner->store = store;
+        runner->fleet = fleet;
+        runner->authority = authority;
+        runner->clock = clock;
+        runner->port = *port;
+        runner->timer = new (uv_timer_t);
+        uv_timer_init(loop, runner->timer);
+        runner->timer->data = runner;
+        *ret = runner;
+        return 0;
+}
+
+void runner_free(struct runner *runner) {
+        if (!runner)
+                return;
+        while (runner->followers)
+                runner_unfollow(runner, runner->followers);
+        while (runner->jobs) {
+                struct job *job = runner->jobs;
+                runner->jobs = job->next;
+                job_free(job);
+        }
+        uv_close((uv_handle_t *) runner->timer, on_timer_closed);
+        free(runner);
+}
+
+// With no job there is nothing to look at, and the timer sleeps.
+static void set_timer(struct runner *runner) {
+        bool needed = runner->jobs != NULL;
+        if (needed && !uv_is_active((uv_handle_t *) runner->timer)) {
+                uint64_t every = fault_active() ? RUNNER_TIMER_FAULT_MS : RUNNER_TIMER_MS;
+                uv_timer_start(runner->timer, on_timer, every, every);
+        } else if (!needed) {
+                uv_timer_stop(runner->timer);
+        }
+}
+
+static void run(struct runner *runner) {
+        engine_tick(runner);
+        set_timer(runner);
+}
+
+static void adopt(struct runner *runner, struct job *job) {
+        struct job **end = &runner->jobs;
+        while (*end)
+                end = &(*end)->next;
+        *end = job;
+        job->runner = runner;
+        runner->n_jobs++;
+        if (job->row.vm_uuid[0])
+                fleet_hold(runner->fleet, job->row.vm_uuid, job->row.id);
+}
+
+static int recover_state(struct runner *runner, const char *state, struct error *err) {
+        struct store_job *rows = NULL;
+        unsigned n = 0;
+        if (store_jobs(runner->store, state, state == NULL, ENGINE_UNFINISHED_MAX, &rows, &n, err) < 0)
+                return -1;
+        for (unsigned i = n; i > 0; i--) { // the store gives the newest first
+                struct job *job = NULL;
+                struct error why = ERROR_INIT;
+                char id[33];
+                snprintf(id, sizeof(id), "%s", rows[i - 1].id);
+                if (runner_has(runner, id) || job_load(runner->store, &rows[i - 1], &job, &why) == 0) {
+                        if (job) {
+                                adopt(runner, job);
+                                engine_log(job, NULL, "job goes on after a restart", NULL);
+                        }
+                } else {
+                        log_failure(LOG_LEVEL_ERROR, "cannot go on with a job", &why, "job", id, NULL);
+                }
+                store_job_fini(&rows[i - 1]);
+        }
+        free(rows);
+        return 0;
+}
+
+int runner_recover(struct runner *runner, struct error *err) {
+        if (recover_state(runner, NULL, err) < 0 || recover_state(runner, job_state_word(JOB_NEEDS_OPERATOR), err) < 0)
+                return -1;
+        set_timer(runner);
+        return 0;
+}
+
+bool runner_has(const struct runner *runner, const char *id) {
+        for (const struct job *job = runner->jobs; job; job = job->next)
+                if (strcmp(job->row.id, id) == 0)
+                        return true;
+        return false;
+}
+
+static struct job *new_job(const char *kind, const char *vm, const char *vm_uuid, const struct runner_caller *caller) {
+        struct job *job = new (struct job);
+        job_new_id(job->row.id);
+        snprintf(job->row.kind, sizeof(job->row.kind), "%s", kind);
+        snprintf(job->row.vm, sizeof(job->row.vm), "%s", vm);
+        snprintf(job->row.vm_uuid, sizeof(job->row.vm_uuid), "%s", vm_uuid);
+        snprintf(job->row.user, sizeof(job->row.user), "%s", caller->user);
+        job->row.created_ms = clock_wall_ms();
+        job->recipe = recipe_by_kind(kind);
+        sm_init(&job->sm, job_states, JOB_STATES, JOB_QUEUED);
+        return job;
+}
+
+// The job with its plan and its steps is committed before anything is done about it.
+static int take_on(struct runner *runner, struct job *job, const ProtobufCMessage *spec, char ret_job[33],
+                   struct error *err) {
+        struct buffer bytes;
+        buffer_init(&bytes, 0);
+        int r = runner->n_jobs >= ENGINE_UNFINISHED_MAX
+                        ? error_set(err, ERROR_BUSY, "%u jobs are unfinished already", ENGINE_UNFINISHED_MAX)
+                        : proto_pack(spec, &bytes, err);
+        if (r == 0) {
+                job->row.spec_length = bytes.length;
+                job->row.spec = memory_new(bytes.length + 1);
+                if (bytes.length)
+                        memcpy(job->row.spec, bytes.data, bytes.length);
+                r = job->recipe->load(job, err);
+        }
+        if (r == 0) {
+                job->recipe->steps(job);
+                r = job_store_all(job, runner->store, err);
+        }
+        buffer_fini(&bytes);
+        if (r < 0) {
+                job_free(job);
+                return -1;
+        }
+        memcpy(ret_job, job->row.id, 33);
+        adopt(runner, job);
+        engine_log(job, NULL, "job taken on", NULL);
+        set_timer(runner);
+        return 0;
+}
+
+static int check_free(struct runner *runner, const char *vm_uuid, const char *name, struct error *err) {
+        const struct fleet_owner *owner = fleet_owner(runner->fleet, vm_uuid);
+        if (!owner || !owner->job[0])
+                return 0;
+        error_set(err, ERROR_CONFLICT, "%s is held by job %s", name, owner->job);
+        error_hint(err, "drover job follow %s", owner->job);
+        return -1;
+}
+
+// Higher than anything that the controller or either host has ever heard for this VM, so that a controller restored
+// from an old copy catches up instead of being refused for ever.
+static uint64_t fresh_epoch(struct runner *runner, const char *vm_uuid) {
+        struct fleet_vm *vms[8];
+        const struct fleet_owner *owner = fleet_owner(runner->fleet, vm_uuid);
+        uint64_t epoch = owner ? owner->epoch : 0;
+        size_t n = fleet_vms_by_uuid(runner->fleet, vm_uuid, vms, 8);
+        for (size_t i = 0; i < n && i < 8; i++)
+                if (vms[i]->domain->epoch > epoch)
+                        epoch = vms[i]->domain->epoch;
+        return epoch + 1;
+}
+
+int runner_move(struct runner *runner, const Drover__MovePlan *plan, const struct runner_caller *caller,
+                char ret_job[33], struct error *err) {
+        char name[sizeof(((struct store_job *) NULL)->vm)];
+        if (check_free(runner, plan->vm_uuid, plan->vm_name, err) < 0)
+                return -1;
+        snprintf(name, sizeof(name), "%s/%s", plan->source_name, plan->vm_name);
+        struct job *job = new_job(recipe_move.kind, name, plan->vm_uuid, caller);
+        snprintf(job->row.source, sizeof(job->row.source), "%s", plan->source_name);
+        snprintf(job->row.target, sizeof(job->row.target), "%s", plan->target_name);
+        job->row.epoch = fresh_epoch(runner, plan->vm_uuid);
+        if (fleet_grant(runner->fleet, plan->vm_uuid, plan->source_host, job->row.epoch, err) < 0) {
+                job_free(job);
+                return -1;
+        }
+        return take_on(runner, job, &plan->base, ret_job, err);
+}
+
+static int check_owner(struct runner *runner, const struct fleet_vm *vm, struct error *err) {
+        const struct fleet_owner *owner = fleet_owner(runner->fleet, vm->domain->uuid);
+        if (!owner || strcmp(owner->host_uuid, vm->host->uuid) == 0)
+                return 0;
+        const struct fleet_host *host = fleet_host_by_uuid(runner->fleet, owner->host_uuid);
+        if (!host || !fleet_vm_on(runner->fleet, host, vm->domain->uuid)) // it was carried here by other means
+                return fleet_grant(runner->fleet, vm->domain->uuid, vm->host->uuid,
+                                   fresh_epoch(runner, vm->domain->uuid), err);
+        error_set(err, ERROR_CONFLICT, "%s belongs to %s/%s, which defines it too", vm->domain->name, host->site,
+                  host->name);
+        error_hint(err, "undefine the copy on %s/%s: virsh undefine %s", vm->host->site, vm->host->name,
+                   vm->domain->name);
+        return -1;
+}
+
+static int check_online(const struct fleet_host *host, struct error *err) {
+        if (host->online)
+                return 0;
+        char at[CLOCK_RFC3339_MAX];
+        return error_set(err, ERROR_UNREACHABLE, "%s/%s is offline since %s", host->site, host->name,
+                         clock_rfc3339(host->offline_since, at));
+}
+
+static int single(struct runner *runner, const struct fleet_host *host, const char *kind, const char *vm_name,
+                  const char *vm_uuid, Drover__AgentRequest *request, const struct runner_caller *caller,
+                  char ret_job[33], struct error *err) {
+        struct job *job = new_job(kind, vm_name, vm_uuid, caller);
+        snprintf(job->row.source, sizeof(job->row.source), "%s/%s", host->site, host->name);
+        const struct fleet_owner *owner = vm_uuid[0] ? fleet_owner(runner->fleet, vm_uuid) : NULL;
+        job->row.epoch = owner ? owner->epoch : 0;
+        request->step = (char *) host->uuid; // see recipe_single.c
+        return take_on(runner, job, &request->base, ret_job, err);
+}
+
+int runner_power(struct runner *runner, struct fleet_vm *vm, Drover__PowerAction action, unsigned timeout_seconds,
+                 const struct runner_caller *caller, char ret_job[33], struct error *err) {
+        const char *kind = recipe_power_kind(action);
+        char name[sizeof(((struct store_job *) NULL)->vm)];
+        if (!kind)
+                return error_set(err, ERROR_INVALID, "no such power action");
+        if (check_free(runner, vm->domain->uuid, vm->domain->name, err) < 0 || check_online(vm->host, err) < 0 ||
+            check_owner(runner, vm, err) < 0)
+                return -1;
+        Drover__DomainPower power = DROVER__DOMAIN_POWER__INIT;
+        Drover__AgentRequest request = DROVER__AGENT_REQUEST__INIT;
+        power.action = action;
+        power.timeout_seconds = timeout_seconds;
+        request.verb_case = DROVER__AGENT_REQUEST__VERB_DOMAIN_POWER;
+        request.domain_power = &power;
+        snprintf(name, sizeof(name), "%s/%s/%s", vm->host->site, vm->host->name, vm->domain->name);
+        return single(runner, vm->host, kind, name, vm->domain->uuid, &request, caller, ret_job, err);
+}
+
+int runner_purge(struct runner *runner, struct fleet_host *host, const char *retired_job, const char *vm_name,
+                 const struct runner_caller *caller, char ret_job[33], struct error *err) {
+        char name[sizeof(((struct store_job *) NULL)->vm)];
+        if (check_online(host, err) < 0)
+                return -1;
+        Drover__RetiredPurge purge = DROVER__RETIRED_PURGE__INIT;
+        Drover__AgentRequest request = DROVER__AGENT_REQUEST__INIT;
+        purge.all = retired_job[0] == '\0';
+        purge.retired_job = (char *) retired_job;
+        request.verb_case = DROVER__AGENT_REQUEST__VERB_RETIRED_PURGE;
+        request.retired_purge = &purge;
+        snprintf(name, sizeof(name), "%s/%s/%s", host->site, host->name, vm_name);
+        return single(runner, host, "vm.purge", name, "", &request, caller, ret_job, err);
+}
+
+static struct job *find(struct runner *runner, const char *id) {
+        for (struct job *job = runner->jobs; job; job = job->next)
+                if (strcmp(job->row.id, id) == 0)
+                        return job;
+        return NULL;
+}
+
+static int find_unfinished(struct runner *runner, const char *id, struct job **ret, struct error *err) {
+        Drover__JobRecord *record = NULL;
+        if (runner_job(runner, id, &record, err) < 0)
+                return -1;
+        *ret = find(runner, record->id);
+        int r = *ret ? 0 : error_set(err, ERROR_CONFLICT, "job %s has ended: it is %s", record->id, record->state);
+        proto_free(&record->base);
+        return r;
+}
+
+static void cancel_single(struct job *job) {
+        for (unsigned i = 0; i < job->n_steps; i++)
+                if (job->steps[i].asked)
+                        ask_cancel(job, &job->steps[i]);
+}
+
+int runner_cancel(struct runner *runner, const char *id, struct error *err) {
+        struct job *job;
+        if (find_unfinished(runner, id, &job, err) < 0)
+                return -1;
+        if (job->row.committed) {
+                error_set(err, ERROR_CONFLICT, "job %s is past its commit point and can only be finished", job->row.id);
+                error_hint(err, "drover job follow %s", job->row.id);
+                return -1;
+        }
+        if (job->row.undoing)
+                return error_set(err, ERROR_CONFLICT, "job %s is being undone already", job->row.id);
+        struct error why = ERROR_INIT;
+        error_set(&why, ERROR_CANCELLED, "cancelled");
+        job->row.cancel_requested = true;
+        if (!job->recipe->undo && job->sm.current != JOB_QUEUED) {
+                cancel_single(job); // its answer ends the job
+        } else if (job->sm.current == JOB_QUEUED) {
+                job->error = why;
+                finish_end(job);
+        } else {
+                job->retry_at_ms = 0;
+                finish_fail(job, &why);
+        }
+        run(runner);
+        return 0;
+}
+
+int runner_retry(struct runner *runner, const char *id, struct error *err) {
+        struct job *job;
+        if (find_unfinished(runner, id, &job, err) < 0) {
+                if (err->code == ERROR_CONFLICT)
+                        error_hint(err, "give the command again: what the first try left behind has been taken away");
+                return -1;
+        }
+        if (job->sm.current != JOB_NEEDS_OPERATOR)
+                return error_set(err, ERROR_CONFLICT, "job %s is %s: it goes on by itself", job->row.id,
+                                 sm_name(&job->sm));
+        for (unsigned i = 0; i < job->n_steps; i++) {
+                struct job_step *step = &job->steps[i];
+                if (step->undo == job->row.undoing && step->state == STEP_FAILED) {
+                        step->state = STEP_PENDING;
+                        step->row.attempt++;
+                        step->cancelling = false;
+                }
+        }
+        error_clear(&job->error);
+        job->transient_failures = job->copy_faults = 0;
+        job->retry_at_ms = 0;
+        engine_set_state(job, JOB_RUNNING);
+        if (job_store_all(job, runner->store, err) < 0)
+                return -1;
+        run(runner);
+        return 0;
+}
+
+static struct job_step *asked_step(struct job *job, const char *host_uuid, uint64_t id) {
+        for (unsigned i = 0; i < job->n_steps; i++)
+                if (job->steps[i].asked && job->steps[i].request_id == id &&
+                    strcmp(job->steps[i].host_uuid, host_uuid) == 0)
+                        return &job->steps[i];
+        return NULL;
+}
+
+void runner_on_progress(struct runner *runner, const char *host_uuid, const Drover__AgentProgress *progress) {
+        for (struct job *job = runner->jobs; job; job = job->next) {
+                struct job_step *step = asked_step(job, host_uuid, progress->id);
+                if (step)
+                        ask_progress(job, step, progress);
+        }
+}
+
+void runner_on_result(struct runner *runner, const char *host_uuid, const Drover__AgentResult *result) {
+        for (struct job *job = runner->jobs; job; job = job->next) {
+                struct job_step *step = asked_step(job, host_uuid, result->id);
+                if (!step)
+                        continue;
+                if (fault_active()) {
+                        char name[96];
+                        snprintf(name, sizeof(name), "controller.%s.answered", step->row.name);
+                        fault_point(name, NULL);
+                }
+                ask_answer(job, step, result);
+        }
+        run(runner);
+}
+
+void runner_on_host(struct runner *runner, const char *host_uuid, bool online) {
+        for (struct job *job = runner->jobs; job; job = job->next)
+                for (unsigned i = 0; i < job->n_steps; i++) {
+                        struct job_step *step = &job->steps[i];
+                        if (strcmp(step->host_uuid, host_uuid) != 0)
+                                continue;
+                        if (!online)
+                                step->asked = false; // it will be asked again when it is back
+                        else if (job->sm.current == JOB_WAITING && step->state == STEP_RUNNING)
+                                job->retry_at_ms = 0;
+                }
+        run(runner);
+}
+
+static int load_record(struct runner *runner, struct store_job *row, Drover__JobRecord **ret, struct error *err) {
+        struct job *live = find(runner, row->id), *stored = NULL;
+        if (live) {
+                *ret = job_record(live);
+                return 0;
+        }
+        if (job_load(runner->store, row, &stored, err) < 0)
+                return -1;
+        *ret = job_record(stored);
+        job_free(stored);
+        return 0;
+}
+
+int runner_job(struct runner *runner, const char *id, Drover__JobRecord **ret, struct error *err) {
+        struct store_job row = {0};
+        int r = store_job_get(runner->store, id, &row, err);
+        if (r < 0)
+                return -1;
+        if (r == 0) {
+                error_set(err, ERROR_NOT_FOUND, "no job %s", id);
+                error_hint(err, "drover job list");
+                return -1;
+        }
+        r = load_record(runner, &row, ret, err);
+        store_job_fini(&row);
+        return r;
+}
+
+int runner_jobs(struct runner *runner, const char *state, unsigned limit, Drover__JobRecords **ret, struct error *err) {
+        struct store_job *rows = NULL;
+        unsigned n = 0;
+        if (store_jobs(runner->store, state && state[0] ? state : NULL, false, limit, &rows, &n, err) < 0)
+                return -1;
+        Drover__JobRecords *records = new (Drover__JobRecords);
+        drover__job_records__init(records);
+        records->jobs = new_array(Drover__JobRecord *, n + 1);
+        for (unsigned i = 0; i < n; i++) {
+                struct error ignored = ERROR_INIT;
+                if (load_record(runner, &rows[i], &records->jobs[records->n_jobs], &ignored) == 0)
+                        records->n_jobs++;
+                store_job_fini(&rows[i]);
+        }
+        free(rows);
+        *ret = records;
+        return 0;
+}
+
+unsigned runner_count(const struct runner *runner, const char *state) {
+        unsigned n = 0;
+        for (const struct job *job = runner->jobs; job; job = job->next)
+                n += strcmp(sm_name(&job->sm), state) == 0;
+        return n;
+}
