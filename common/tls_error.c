@@ -18,6 +18,7 @@ static const struct {
         {SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, ERROR_DENIED, "the peer says that our certificate is revoked"},
         {SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, ERROR_DENIED, "the peer refuses our certificate for this use"},
         {SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, ERROR_DENIED, "the peer wants a certificate and we showed none"},
+        {SSL_R_TLSV1_ALERT_DECRYPT_ERROR, ERROR_TLS, "the peer says that our certificate does not hold"},
         {SSL_R_TLSV1_ALERT_ACCESS_DENIED, ERROR_DENIED, "the peer denies us access"},
         {SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, ERROR_TLS, "the peer refuses the handshake"},
         {SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, ERROR_VERSION, "the peer does not speak our protocol"},
@@ -71,5 +72,8 @@ int tls_failure(SSL *ssl, int result, struct error *err) {
         if (kind == SSL_ERROR_SYSCALL && code == 0)
                 return saved ? error_set(err, ERROR_UNREACHABLE, "%s", strerror(saved))
                              : error_set(err, ERROR_UNREACHABLE, "the peer broke off the connection");
+        if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL)
+                return error_set(err, ERROR_VERSION, "the peer does not speak %.*s", (int) session->alpn[0],
+                                 (const char *) session->alpn + 1);
         return translate(err, code);
 }
