@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Custody of a VM at the source of a move: looking at it, stopping it, making sure that it is still out of reach, and
+ * opening its images for the copy. Fencing, releasing and retiring have files of their own. Workers only.
+ */
+#include "agent/host/custody.h"
+#include "agent/host/collect.h"
+#include "agent/host/custody_domain.h"
+#include "agent/host/hold_file.h"
+#include "common/buffer.h"
+#include "common/cleanup.h"
+#include "common/fault.h"
+#include "common/memory.h"
+#include <stdio.h>
+#include <string.h>
+
+static void result_free_p(Drover__MoveInspectResult **result) {
+        proto_free((ProtobufCMessage *) *result);
+}
+
+// ---- inspect ----
+
+static int refuse_obstacles(const Drover__Domain *domain, struct error *err) {
+        if (domain->n_obstacles == 0)
+                return 0;
+        char text[ERROR_MESSAGE_MAX] = "";
+        for (size_t i = 0, used = 0; i < domain->n_obstacles && used < sizeof(text); i++)
+                used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%s", i ? "; " : "",
+                                          domain->obstacles[i]->message);
+        error_set(err, ERROR_REFUSED, "%s cannot be moved: %s", domain->name, text);
+        for (size_t i = 0; i < domain->n_obstacles; i++)
+                if (domain->obstacles[i]->hint[0])
+                        error_hint(err, "%s", domain->obstacles[i]->hint);
+        return -1;
+}
+
+static int stale(struct error *err, const char *what, const char *name) {
+        error_set(err, ERROR_STALE, "the %s of %s changed since the plan", what, name);
+        error_hint(err, "run the move again");
+        return -1;
+}
+
+static int pack_snapshots(const Drover__MoveInspectResult *result, struct buffer *bytes, struct error *err) {
+        Drover__MoveInspectResult part = DROVER__MOVE_INSPECT_RESULT__INIT;
+        part.n_snapshot_xml = result->n_snapshot_xml;
+        part.snapshot_xml = result->snapshot_xml;
+        part.current_snapshot = result->current_snapshot;
+        return PROTO_PACK(&part, bytes, err);
+}
+
+// The snapshots that the target will be told of: at the fence they must still be these.
+static int note_snapshots(const struct custody *custody, const Drover__MoveInspectResult *result, struct error *err) {
+        struct buffer bytes;
+        buffer_init(&bytes, 0);
+        int status = pack_snapshots(result, &bytes, err);
+        if (status == 0)
+                status =
+                        journal_fact_set(custody->journal, custody->job, FACT_SNAPSHOTS, bytes.data, bytes.length, err);
+        buffer_fini(&bytes);
+        return status;
+}
+
+int custody_inspect(const struct custody *custody, const Drover__MoveInspect *request, Drover__MoveInspectResult **ret,
+                    struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        if (custody_require(custody, &domain, err) < 0)
+                return -1;
+        _cleanup_(result_free_p) Drover__MoveInspectResult *result = new (Drover__MoveInspectResult);
+        drover__move_inspect_result__init(result);
+        if (collect_domain(custody->conn, domain, custody->journal, &result->domain, err) < 0)
+                return -1;
+        if (request->definition_sha256[0] && strcmp(request->definition_sha256, result->domain->definition_sha256) != 0)
+                return stale(err, "definition", result->domain->name);
+        const char *holder = result->domain->held_by_job;
+        if (holder[0] && strcmp(holder, custody->job) != 0)
+                return error_set(err, ERROR_CONFLICT, "%s is held by job %s", result->domain->name, holder);
+        if (refuse_obstacles(result->domain, err) < 0)
+                return -1;
+        char *xml;
+        if (custody_definition(domain, &xml, err) < 0)
+                return -1;
+        result->definition_xml = (ProtobufCBinaryData){.data = (uint8_t *) xml, .len = strlen(xml)};
+        if (custody_snapshots_read(domain, result, err) < 0 || note_snapshots(custody, result, err) < 0)
+                return -1;
+        *ret = steal(&result);
+        return 0;
+}
+
+// ---- stop ----
+
+static int note_running(const struct custody *custody, virDomainPtr domain, bool *ret_was, bool *ret_active,
+                        struct error *err) {
+        _cleanup_(free_p) char *known = NULL;
+        int active = custody_active(domain, err);
+        int found = active < 0 ? -1 : custody_fact(custody, FACT_WAS_RUNNING, &known, err);
+        if (found < 0)
+                return -1;
+        *ret_active = active;
+        // A repeated step finds it stopped already: what was noted first is what counts.
+        *ret_was = found ? strcmp(known, "yes") == 0 : active;
+        return found ? 0 : custody_set_fact(custody, FACT_WAS_RUNNING, active ? "yes" : "no", err);
+}
+
+// A transient domain is gone for good once it stops.
+static int require_persistent(virDomainPtr domain, struct error *err) {
+        int persistent = virDomainIsPersistent(domain);
+        if (persistent < 0)
+                return connection_error(err, "ask whether the VM is persistent");
+        if (persistent)
+                return 0;
+        error_set(err, ERROR_REFUSED, "%s is transient: it would be gone once it stops", virDomainGetName(domain));
+        error_hint(err, "make it persistent first: virsh dumpxml %s > vm.xml && virsh define vm.xml",
+                   virDomainGetName(domain));
+        return -1;
+}
+
+static int refuse_running(const char *name, struct error *err) {
+        error_set(err, ERROR_REFUSED, "%s is running", name);
+        error_hint(err, "let the move shut it down: --shutdown");
+        error_hint(err, "or switch it off hard: --stop");
+        return -1;
+}
+
+static int stop(const struct custody *custody, virDomainPtr domain, const Drover__MoveStop *request,
+                struct error *err) {
+        switch (request->mode) {
+        case DROVER__STOP_MODE__STOP_SHUTDOWN:
+                return power_shutdown(domain, request->timeout_seconds, custody->cancelled, custody->cancelled_data,
+                                      err);
+        case DROVER__STOP_MODE__STOP_HARD:
+                return power_stop(domain, err);
+        default:
+                return refuse_running(virDomainGetName(domain), err);
+        }
+}
+
+int custody_stop(const struct custody *custody, const Drover__MoveStop *request, Drover__MoveStopResult **ret,
+                 struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        bool was_running, active;
+        if (custody_require(custody, &domain, err) < 0 || require_persistent(domain, err) < 0 ||
+            note_running(custody, domain, &was_running, &active, err) < 0 || fault_point("agent.stop.noted", err) < 0)
+                return -1;
+        if (active && stop(custody, domain, request, err) < 0)
+                return -1;
+        if (fault_point("agent.stop.stopped", err) < 0)
+                return -1;
+        Drover__MoveStopResult *result = new (Drover__MoveStopResult);
+        drover__move_stop_result__init(result);
+        result->was_running = was_running;
+        *ret = result;
+        return 0;
+}
+
+// ---- confirm ----
+
+static int confirm_hold(const struct hold *hold, bool *ret_domain_kept, struct error *err) {
+        enum hold_place place;
+        if (strcmp(hold->item, HOLD_DOMAIN) == 0) {
+                *ret_domain_kept = true;
+                return 0;
+        }
+        if (hold_file_find(hold, &place, err) < 0)
+                return -1;
+        // libvirt makes a missing NVRAM file anew when somebody tries to start the VM; that start fails all the same.
+        if (place == HOLD_ASIDE || (place == HOLD_BOTH && strcmp(hold->item, NVRAM_ITEM) == 0))
+                return 0;
+        if (place == HOLD_NOWHERE)
+                return error_set(err, ERROR_CONFLICT, "%s of %s is gone from %s", hold->item, hold->vm_name,
+                                 hold->directory);
+        return error_set(err, ERROR_CONFLICT, "%s/%s is back in its place: %s is not out of reach", hold->directory,
+                         hold->name, hold->vm_name);
+}
+
+static int confirm_domain(const struct custody *custody, const char *name, bool domain_kept, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        _cleanup_(free_p) char *xml = NULL, *kept = NULL;
+        int found = custody_lookup(custody, &domain, err);
+        if (found < 0)
+                return -1;
+        if (domain_kept)
+                return found ? error_set(err, ERROR_CONFLICT, "%s was defined again at the source", name) : 0;
+        if (!found)
+                return error_set(err, ERROR_CONFLICT, "%s was undefined at the source", name);
+        int active = custody_active(domain, err);
+        if (active)
+                return active < 0 ? -1 : error_set(err, ERROR_CONFLICT, "%s runs at the source", name);
+        if (custody_definition(domain, &xml, err) < 0 || custody_fact(custody, FACT_DEFINITION, &kept, err) < 0)
+                return -1;
+        return kept && strcmp(kept, xml) == 0
+                       ? 0
+                       : error_set(err, ERROR_CONFLICT, "the definition of %s was changed at the source", name);
+}
+
+int custody_confirm(const struct custody *custody, struct error *err) {
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        bool domain_kept = false;
+        if (custody_holds(custody, HOLD_FENCED, &holds, &n, err) < 0)
+                return -1;
+        if (n == 0)
+                return error_set(err, ERROR_CONFLICT, "VM %s is not fenced by job %s", custody->vm_uuid, custody->job);
+        for (unsigned i = 0; i < n; i++)
+                if (confirm_hold(&holds[i], &domain_kept, err) < 0)
+                        return -1;
+        return confirm_domain(custody, holds[0].vm_name, domain_kept, err);
+}
+
+// ---- the images, for the data plane ----
+
+int custody_open(const struct custody *custody, const char *item, int *ret_fd, uint64_t *ret_bytes, struct error *err) {
+        struct hold hold;
+        int found = custody_hold(custody, item, &hold, err);
+        if (found < 0)
+                return -1;
+        if (!found || hold.kind != HOLD_FENCED || !hold.directory[0])
+                return error_set(err, ERROR_CONFLICT, "%s of VM %s is not fenced by job %s", item, custody->vm_uuid,
+                                 custody->job);
+        return hold_file_open(&hold, HOLD_ASIDE, ret_fd, ret_bytes, err);
+}

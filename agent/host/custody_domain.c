@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The domain of a step and what the job noted about it. Workers only.
+ */
+#include "agent/host/custody_domain.h"
+#include "agent/host/hold_file.h"
+#include "agent/host/tree.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include <string.h>
+
+int custody_lookup(const struct custody *custody, virDomainPtr *ret, struct error *err) {
+        virDomainPtr domain = virDomainLookupByUUIDString(custody->conn, custody->vm_uuid);
+        if (domain) {
+                *ret = domain;
+                return 1;
+        }
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : connection_error(err, "look up the VM");
+}
+
+int custody_require(const struct custody *custody, virDomainPtr *ret, struct error *err) {
+        int found = custody_lookup(custody, ret, err);
+        if (found == 0)
+                return error_set(err, ERROR_NOT_FOUND, "no VM with UUID %s is defined on this host", custody->vm_uuid);
+        return found < 0 ? -1 : 0;
+}
+
+int custody_active(virDomainPtr domain, struct error *err) {
+        int active = virDomainIsActive(domain);
+        return active < 0 ? connection_error(err, "ask for the VM's state") : active;
+}
+
+char *custody_name(virDomainPtr domain) {
+        return memory_string(virDomainGetName(domain));
+}
+
+int custody_definition(virDomainPtr domain, char **ret_xml, struct error *err) {
+        char *xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+        if (!xml)
+                return connection_error(err, "read the definition");
+        *ret_xml = xml;
+        return 0;
+}
+
+int custody_undefine(virDomainPtr domain, struct error *err) {
+        unsigned flags = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
+                         VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
+        if (virDomainUndefineFlags(domain, flags | VIR_DOMAIN_UNDEFINE_NVRAM) == 0)
+                return 0;
+        // A driver that knows no NVRAM refuses the flag.
+        int code = virGetLastErrorCode();
+        if (code == VIR_ERR_INVALID_ARG && virDomainUndefineFlags(domain, flags) == 0)
+                return 0;
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : connection_error(err, "undefine the VM");
+}
+
+// ---- facts ----
+
+int custody_fact(const struct custody *custody, const char *key, char **ret_text, struct error *err) {
+        uint8_t *bytes;
+        size_t length;
+        int found = journal_fact_get(custody->journal, custody->job, key, &bytes, &length, err);
+        if (found > 0)
+                *ret_text = (char *) bytes; // the journal ends it with NUL
+        return found;
+}
+
+int custody_set_fact(const struct custody *custody, const char *key, const char *text, struct error *err) {
+        return journal_fact_set(custody->journal, custody->job, key, text, strlen(text), err);
+}
+
+int custody_fact_is(const struct custody *custody, const char *key, const char *text, struct error *err) {
+        _cleanup_(free_p) char *value = NULL;
+        int found = custody_fact(custody, key, &value, err);
+        return found > 0 ? strcmp(value, text) == 0 : found;
+}
+
+// ---- holds ----
+
+int custody_holds(const struct custody *custody, enum hold_kind kind, struct hold **ret, unsigned *ret_n,
+                  struct error *err) {
+        return journal_holds(custody->journal, custody->job, kind, ret, ret_n, err);
+}
+
+int custody_hold(const struct custody *custody, const char *item, struct hold *ret, struct error *err) {
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        if (custody_holds(custody, 0, &holds, &n, err) < 0)
+                return -1;
+        for (unsigned i = 0; i < n; i++)
+                if (strcmp(holds[i].item, item) == 0) {
+                        *ret = holds[i];
+                        return 1;
+                }
+        return 0;
+}
+
+static bool first_of_directory(const struct hold *holds, unsigned i) {
+        for (unsigned k = 0; k < i; k++)
+                if (strcmp(holds[k].directory, holds[i].directory) == 0)
+                        return false;
+        return holds[i].directory[0];
+}
+
+void custody_tidy(const struct custody *custody, const struct hold *holds, unsigned n) {
+        for (unsigned i = 0; i < n; i++) {
+                if (!first_of_directory(holds, i))
+                        continue;
+                struct error err = ERROR_INIT;
+                if (hold_file_tidy(custody->journal, holds[i].directory, &err) < 0)
+                        log_failure(LOG_LEVEL_DEBUG, "tidy up", &err, "job", custody->job, NULL);
+                error_clear(&err);
+                if (custody->conn && pool_refresh_directory(custody->conn, holds[i].directory, &err) < 0)
+                        log_failure(LOG_LEVEL_DEBUG, "refresh the pool", &err, "job", custody->job, NULL);
+        }
+}
+
+// ---- snapshots ----
+
+static int snapshot_add(virDomainSnapshotPtr snapshot, Drover__MoveInspectResult *result, struct error *err) {
+        char *xml = virDomainSnapshotGetXMLDesc(snapshot, VIR_DOMAIN_SNAPSHOT_XML_SECURE);
+        if (!xml)
+                return connection_error(err, "read a snapshot");
+        int current = virDomainSnapshotIsCurrent(snapshot, 0);
+        if (current < 0) {
+                free(xml);
+                return connection_error(err, "read a snapshot");
+        }
+        result->snapshot_xml[result->n_snapshot_xml++] =
+                (ProtobufCBinaryData){.data = (uint8_t *) xml, .len = strlen(xml)};
+        if (current)
+                result->current_snapshot = memory_string(virDomainSnapshotGetName(snapshot));
+        return 0;
+}
+
+int custody_snapshots_read(virDomainPtr domain, Drover__MoveInspectResult *result, struct error *err) {
+        virDomainSnapshotPtr *snapshots = NULL;
+        int n = virDomainListAllSnapshots(domain, &snapshots, VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL);
+        if (n < 0)
+                return virGetLastErrorCode() == VIR_ERR_NO_SUPPORT ? 0 : connection_error(err, "list the snapshots");
+        int status = 0;
+        result->snapshot_xml = n ? new_array(ProtobufCBinaryData, (size_t) n) : NULL;
+        for (int i = 0; i < n; i++) {
+                if (status == 0)
+                        status = snapshot_add(snapshots[i], result, err);
+                virDomainSnapshotFree(snapshots[i]);
+        }
+        free(snapshots);
+        return status;
+}
+
+int custody_snapshot_define(virDomainPtr domain, const char *xml, const char *current, struct error *err) {
+        _cleanup_(tree_free_p) xmlDoc *doc = NULL;
+        if (tree_parse("a snapshot", xml, strlen(xml), &doc, err) < 0)
+                return -1;
+        _cleanup_(free_p) char *name = tree_find_text(xmlDocGetRootElement(doc), "name");
+        unsigned flags = VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE;
+        if (name && current && strcmp(name, current) == 0)
+                flags |= VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT;
+        virDomainSnapshotPtr snapshot = virDomainSnapshotCreateXML(domain, xml, flags);
+        if (!snapshot) {
+                connection_error(err, "carry the snapshot over");
+                return error_prefix(err, "snapshot %s", name ? name : "?");
+        }
+        virDomainSnapshotFree(snapshot);
+        return 0;
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Letting a VM go for good, after its move was committed: undefined here, its disks kept aside until they are purged.
+ * Nothing in this file goes back: a repetition goes on where the last one stopped. Workers only.
+ */
+#include "agent/host/custody.h"
+#include "agent/host/custody_domain.h"
+#include "agent/host/hold_file.h"
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/memory.h"
+#include <string.h>
+
+// Only what is wholly out of reach may lose its definition: libvirt would remove an NVRAM that is still in its place.
+static int check_fenced(const struct custody *custody, const struct hold *holds, unsigned n, struct error *err) {
+        if (n == 0)
+                return error_set(err, ERROR_CONFLICT, "VM %s is not fenced by job %s", custody->vm_uuid, custody->job);
+        for (unsigned i = 0; i < n; i++) {
+                enum hold_place place;
+                if (!holds[i].directory[0])
+                        continue;
+                if (hold_file_find(&holds[i], &place, err) < 0)
+                        return -1;
+                if (place != HOLD_ASIDE && place != HOLD_BOTH)
+                        return error_set(err, ERROR_CONFLICT, "%s of %s is not out of reach in %s", holds[i].item,
+                                         holds[i].vm_name, holds[i].directory);
+        }
+        return 0;
+}
+
+static int begin(const struct custody *custody, struct error *err) {
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        if (custody_holds(custody, HOLD_FENCED, &holds, &n, err) < 0 || check_fenced(custody, holds, n, err) < 0)
+                return -1;
+        return custody_set_fact(custody, FACT_RETIRED, "begun", err);
+}
+
+static int undefine(const struct custody *custody, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        int found = custody_lookup(custody, &domain, err);
+        if (found <= 0)
+                return found;
+        int active = custody_active(domain, err);
+        if (active)
+                return active < 0 ? -1
+                                  : error_set(err, ERROR_CONFLICT, "%s runs at the source: it cannot be retired",
+                                              virDomainGetName(domain));
+        return custody_undefine(domain, err);
+}
+
+static int hand_over(const struct custody *custody, struct error *err) {
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        if (custody_holds(custody, HOLD_FENCED, &holds, &n, err) < 0)
+                return -1;
+        for (unsigned i = 0; i < n; i++) {
+                holds[i].kind = HOLD_RETIRED;
+                holds[i].at = clock_wall(&system_clock);
+                if (journal_hold_put(custody->journal, &holds[i], err) < 0 ||
+                    fault_point("agent.retire.noted", err) < 0)
+                        return -1;
+        }
+        custody_tidy(custody, holds, n);
+        return 0;
+}
+
+static int purge_job(const struct custody *custody, struct error *err) {
+        Drover__RetiredPurge request = DROVER__RETIRED_PURGE__INIT;
+        Drover__RetiredPurgeResult *result = NULL;
+        request.retired_job = (char *) custody->job;
+        if (custody_purge(custody, &request, &result, err) < 0)
+                return -1;
+        proto_free(&result->base);
+        return 0;
+}
+
+int custody_retire(const struct custody *custody, const Drover__MoveRetire *request, struct error *err) {
+        _cleanup_(free_p) char *retired = NULL;
+        int found = custody_fact(custody, FACT_RETIRED, &retired, err);
+        if (found < 0 || (!found && begin(custody, err) < 0) || fault_point("agent.retire.begun", err) < 0)
+                return -1;
+        // Once it is noted as undefined, a VM of that UUID here is one that came back by a later job.
+        if (!found || strcmp(retired, "undefined") != 0) {
+                if (undefine(custody, err) < 0 || fault_point("agent.retire.undefined", err) < 0 ||
+                    custody_set_fact(custody, FACT_RETIRED, "undefined", err) < 0)
+                        return -1;
+        }
+        if (hand_over(custody, err) < 0 || (request->purge && purge_job(custody, err) < 0))
+                return -1;
+        return fault_point("agent.retire.done", err);
+}
+
+// ---- purge ----
+
+// A file that is not there was removed by an earlier run, if the place where it was is.
+static int check_sidecar(const struct hold *hold, struct error *err) {
+        struct pool_directory directory = {.fd = -1};
+        if (pool_open_path(hold->directory, &directory, err) < 0)
+                return -1;
+        int sidecar = pool_sidecar(&directory, false, err);
+        pool_directory_fini(&directory);
+        if (sidecar < 0) {
+                error_hint(err, "see whether its file system is mounted: findmnt -T %s", hold->directory);
+                error_hint(err, "if the files were removed by hand: mkdir -m 700 %s/" POOL_SIDECAR, hold->directory);
+                return -1;
+        }
+        close(sidecar);
+        return 0;
+}
+
+static int purge_hold(const struct custody *custody, const struct hold *hold, uint64_t *bytes, struct error *err) {
+        uint64_t freed = 0;
+        if (hold->directory[0] && (check_sidecar(hold, err) < 0 || fault_point("agent.purge.before-remove", err) < 0 ||
+                                   hold_file_remove_aside(hold, &freed, err) < 0))
+                return error_prefix(err, "purge %s of %s", hold->item, hold->vm_name);
+        *bytes += freed;
+        if (fault_point("agent.purge.removed", err) < 0)
+                return -1;
+        return journal_hold_remove(custody->journal, hold->job, hold->item, err);
+}
+
+int custody_purge(const struct custody *custody, const Drover__RetiredPurge *request, Drover__RetiredPurgeResult **ret,
+                  struct error *err) {
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0, vms = 0;
+        uint64_t bytes = 0;
+        if (!request->all && !request->retired_job[0])
+                return error_set(err, ERROR_INVALID, "purge: neither a job nor all of them were named");
+        if (journal_holds(custody->journal, request->all ? NULL : request->retired_job, HOLD_RETIRED, &holds, &n, err) <
+            0)
+                return -1;
+        int status = 0;
+        for (unsigned i = 0; status == 0 && i < n; i++) {
+                vms += i == 0 || strcmp(holds[i].job, holds[i - 1].job) != 0;
+                status = purge_hold(custody, &holds[i], &bytes, err);
+        }
+        custody_tidy(custody, holds, n);
+        if (status < 0)
+                return -1;
+        Drover__RetiredPurgeResult *result = new (Drover__RetiredPurgeResult);
+        drover__retired_purge_result__init(result);
+        result->count = vms;
+        result->bytes = bytes;
+        *ret = result;
+        return 0;
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * The other VMs of this host, as far as they can stand in the way: their names, interfaces and images, from the
+ * inactive definition and, while they run, from the live one as well. Read afresh by each step that asks. Workers only.
+ */
+#include "agent/host/connection.h"
+#include "agent/journal/journal.h"
+#include "proto/codec.h"
+
+struct neighbour {
+        Drover__Domain *definition; // name, uuid, disks with `path` resolved, interfaces; owned
+        char *nvram;                // NULL: none
+};
+struct neighbours {
+        struct neighbour *items; // a running VM stands here twice
+        unsigned n;
+};
+int neighbours_read(virConnectPtr conn, const char *except_uuid, struct neighbours *ret, struct error *err);
+void neighbours_fini(struct neighbours *neighbours);
+// The name of a VM that uses the held file, itself or as the base of an image of its own; NULL: none. Borrowed.
+const char *neighbours_using(const struct neighbours *neighbours, const struct hold *hold);
+// The path of a disk that is a file of this host, resolved through the active pools: 1, 0 when it is none, or
+// ERROR_REFUSED for a volume that is no file. Caller frees.
+struct pool_table;
+int neighbour_disk_path(const struct pool_table *pools, const Drover__Disk *disk, char **ret_path, struct error *err);
