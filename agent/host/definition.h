@@ -25,30 +25,37 @@ int definition_sha256(const char *xml, size_t length, char ret_hex[65]);
 // initrd/dtb that the target may lack are *not* obstacles but listed by definition_host_files()), ...
 // Allocates into `domain` with malloc, as protobuf-c would, so that proto_free() releases it.
 int definition_describe(const struct definition *definition, Drover__Domain *domain, struct error *err);
-// Files of the host that the definition reads but does not own (kernel, initrd, dtb, loader): these must exist at the target.
-// Caller frees each and the array.
+// Files of the host that the definition reads but does not own (kernel, initrd, dtb, loader): these must exist at the
+// target. Caller frees each and the array.
 int definition_host_files(const struct definition *definition, char ***ret_paths, unsigned *ret_n, struct error *err);
 const char *definition_name(const struct definition *definition);
 const char *definition_uuid(const struct definition *definition);
 // The NVRAM file's path in the definition, or NULL. Borrowed.
 const char *definition_nvram(const struct definition *definition);
 
-struct definition_disk { const char *target; const char *format; const char *path; }; // path: absolute, resolved on this host
+struct definition_disk {
+        const char *target;
+        const char *format;
+        const char *path;
+}; // path: absolute, resolved on this host
 struct definition_changes {
-        const char *name;                       // new name; NULL keeps
-        const struct definition_disk *disks;    // every file-backed disk must be named here, else refused
+        const char *name;                    // new name; NULL keeps
+        const struct definition_disk *disks; // every file-backed disk must be named here, else refused
         unsigned n_disks;
-        const Drover__NameMap *const *bridges;  // OLD=NEW, applied to bridge and network sources
+        const Drover__NameMap *const *bridges; // OLD=NEW, applied to bridge and network sources
         size_t n_bridges;
-        const char *nvram_path;                 // where this host keeps it; required iff the definition has one
-        const char *emulator;                   // this host's; NULL drops the element so that libvirt fills it in
-        const char *const *machine_types;       // this host's; a versioned type not in it is an error that says so; NULL: not checked
+        const char *nvram_path; // where this host keeps it; required iff the definition has one
+        const char *emulator;   // this host's; NULL drops the element so that libvirt fills it in
+        const char *const
+                *machine_types; // this host's; a versioned type not in it is an error that says so; NULL: not checked
         unsigned n_machine_types;
-        bool keep_only_whitelisted;             // true for anything that came from another host
+        bool keep_only_whitelisted; // true for anything that came from another host
 };
 // A new definition: disk paths and formats, name, bridges, nvram, emulator as said; UUID and MACs kept; seclabels with
 // static labels, emulator paths, alias/address of backing chains, live-only parts dropped. ERROR_REFUSED names the
 // element that may not pass. Caller frees *ret_xml.
-int definition_rewrite(const char *xml, size_t length, const struct definition_changes *changes, char **ret_xml, struct error *err);
+int definition_rewrite(const char *xml, size_t length, const struct definition_changes *changes, char **ret_xml,
+                       struct error *err);
 // The same for a <domainsnapshot> of an internal snapshot: its embedded <domain> and <inactiveDomain> are rewritten.
-int definition_rewrite_snapshot(const char *xml, size_t length, const struct definition_changes *changes, char **ret_xml, struct error *err);
+int definition_rewrite_snapshot(const char *xml, size_t length, const struct definition_changes *changes,
+                                char **ret_xml, struct error *err);
