@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/* What libvirt and its emulators offer on this host, for all architectures together. Blocking, for workers. */
+#include "agent/host/connection.h"
+
+struct capabilities {
+        char **machines; // canonical names and aliases
+        unsigned n_machines;
+        char **domain_types; // kvm, qemu
+        unsigned n_domain_types;
+};
+int capabilities_read(virConnectPtr conn, struct capabilities *ret, struct error *err);
+void capabilities_fini(struct capabilities *capabilities);
+bool capabilities_offer(const struct capabilities *capabilities, const char *domain_type);
