@@ -8,14 +8,18 @@
 #include <stdint.h>
 
 enum config_type { CONFIG_TEXT, CONFIG_INT, CONFIG_BOOL, CONFIG_SIZE, CONFIG_DURATION, CONFIG_LIST };
-struct config_list { char **items; unsigned n; };
+struct config_list {
+        char **items;
+        unsigned n;
+};
 struct config_option {
         const char *key;
         enum config_type type;
-        size_t offset; // of a char* (TEXT), uint64_t (INT, SIZE in bytes, DURATION in seconds), bool, struct config_list
+        // Of a char* (TEXT), uint64_t (INT, SIZE in bytes, DURATION in seconds), bool or struct config_list.
+        size_t offset;
         const char *default_text; // parsed like the file's (a list: items between commas); NULL: zero
 };
-// Fill `target` with defaults, then with the file if it exists (path NULL: none). Unknown or repeated keys, wrong types:
-// error with file:line, and nothing in target is left to free. What target held before is not looked at.
+// Fill `target` with defaults, then with the file if it exists (path NULL: none). Unknown or repeated keys, wrong
+// types: error with file:line, and nothing in target is left to free. What target held before is not looked at.
 int config_load(const char *path, const struct config_option *options, unsigned n, void *target, struct error *err);
 void config_free(const struct config_option *options, unsigned n, void *target);

@@ -18,8 +18,8 @@ struct db_migration {
 int db_open(const char *path, const struct db_migration *migrations, unsigned n, struct db **ret_db, struct error *err);
 void db_close(struct db *db);
 int db_exec(struct db *db, const char *sql, struct error *err);
-// Transactions do not nest and take the write lock at once. A commit that fails has rolled back; db_rollback() without a
-// transaction does nothing.
+// Transactions do not nest and take the write lock at once. A commit that fails has rolled back; db_rollback() without
+// a transaction does nothing.
 int db_begin(struct db *db, struct error *err);
 int db_commit(struct db *db, struct error *err);
 void db_rollback(struct db *db);
@@ -36,13 +36,13 @@ void db_rollback(struct db *db);
 struct db_statement;
 struct db_query {
         struct db *db;
-        sqlite3_stmt *statement;    // NULL once it has ended, failed or was given back
-        struct db_statement *kept;  // its place in the db; NULL when the kept one was under way and this is one more
-        int failed;                 // SQLite's extended code, or 0
+        sqlite3_stmt *statement;   // NULL once it has ended, failed or was given back
+        struct db_statement *kept; // its place in the db; NULL when the kept one was under way and this is one more
+        int failed;                // SQLite's extended code, or 0
 };
 void db_query(struct db *db, struct db_query *query, const char *sql);
 void db_bind_int(struct db_query *query, int index, int64_t value);
-void db_bind_text(struct db_query *query, int index, const char *text); // NULL binds NULL; copied
+void db_bind_text(struct db_query *query, int index, const char *text);                 // NULL binds NULL; copied
 void db_bind_blob(struct db_query *query, int index, const void *bytes, size_t length); // copied
 int db_step(struct db_query *query, struct error *err); // 1: a row, 0: no more, -1: failed
 int64_t db_int(struct db_query *query, int column);

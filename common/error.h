@@ -26,19 +26,19 @@
         X(ERROR_INTERRUPTED, 10, "interrupted", 130)                                                                   \
         X(ERROR_TIMEOUT, 11, "timeout", 1)                                                                             \
         X(ERROR_CANCELLED, 12, "cancelled", 1)                                                                         \
-        X(ERROR_PROTOCOL, 13, "protocol", 1)   /* the peer broke the rules; the connection is closed */               \
+        X(ERROR_PROTOCOL, 13, "protocol", 1)   /* the peer broke the rules; the connection is closed */                \
         X(ERROR_VERSION, 14, "version", 1)     /* no protocol version in common */                                     \
         X(ERROR_TOO_LARGE, 15, "too-large", 1) /* over a bound */                                                      \
         X(ERROR_NO_SPACE, 16, "no-space", 1)                                                                           \
         X(ERROR_IO, 17, "io", 1)                                                                                       \
         X(ERROR_NO_MEMORY, 18, "no-memory", 1)                                                                         \
-        X(ERROR_STALE, 19, "stale", 1)         /* an epoch or definition that is no longer the current one */         \
+        X(ERROR_STALE, 19, "stale", 1) /* an epoch or definition that is no longer the current one */                  \
         X(ERROR_LIBVIRT, 20, "libvirt", 1)                                                                             \
         X(ERROR_DATABASE, 21, "database", 1)                                                                           \
         X(ERROR_TLS, 22, "tls", 1)                                                                                     \
-        X(ERROR_CORRUPT, 23, "corrupt", 1)     /* a check sum or digest differs */                                     \
-        X(ERROR_INVALID, 24, "invalid", 2)     /* a value outside what is allowed */                                   \
-        X(ERROR_BUSY, 25, "busy", 6)           /* a bound on work in progress is reached; ask again */
+        X(ERROR_CORRUPT, 23, "corrupt", 1) /* a check sum or digest differs */                                         \
+        X(ERROR_INVALID, 24, "invalid", 2) /* a value outside what is allowed */                                       \
+        X(ERROR_BUSY, 25, "busy", 6)       /* a bound on work in progress is reached; ask again */
 
 enum error_code {
 #define X(symbol, number, word, exit_code) symbol = number,
@@ -47,8 +47,8 @@ enum error_code {
 };
 
 #define ERROR_MESSAGE_MAX 1024
-#define ERROR_HINTS_MAX 8
-#define ERROR_HINT_MAX 256
+#define ERROR_HINTS_MAX   8
+#define ERROR_HINT_MAX    256
 
 struct error {
         enum error_code code;
@@ -57,11 +57,12 @@ struct error {
         char hints[ERROR_HINTS_MAX][ERROR_HINT_MAX];
 };
 
-#define ERROR_INIT ((struct error){ .code = ERROR_NONE })
+#define ERROR_INIT ((struct error){.code = ERROR_NONE})
 
 // Fill err (when not NULL) and return -1. Control characters in the result are replaced by '?'.
 int error_set(struct error *err, enum error_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-int error_setv(struct error *err, enum error_code code, const char *format, va_list args) __attribute__((format(printf, 3, 0)));
+int error_setv(struct error *err, enum error_code code, const char *format, va_list args)
+        __attribute__((format(printf, 3, 0)));
 // The same with ": " and the text of errno_value appended; ENOSPC/EDQUOT, ENOMEM, ENOENT, EACCES give their own codes.
 int error_errno(struct error *err, int errno_value, const char *format, ...) __attribute__((format(printf, 3, 4)));
 // Put "what: " before the message; returns -1 so that `return error_prefix(err, "...")` reads well.
@@ -70,5 +71,5 @@ int error_prefix(struct error *err, const char *format, ...) __attribute__((form
 void error_hint(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void error_clear(struct error *err);
 const char *error_word(enum error_code code);       // "no-space"; unknown codes give "failed"
-int error_exit_code(enum error_code code);           // 0..255
-enum error_code error_from_number(unsigned number);  // from the wire; unknown numbers give ERROR_FAILED
+int error_exit_code(enum error_code code);          // 0..255
+enum error_code error_from_number(unsigned number); // from the wire; unknown numbers give ERROR_FAILED

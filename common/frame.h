@@ -7,13 +7,13 @@
  */
 #include "common/buffer.h"
 
-#define FRAME_HEADER 4u
-#define FRAME_MAX (4u << 20)      // after both sides have shown certificates
+#define FRAME_HEADER   4u
+#define FRAME_MAX      (4u << 20)  // after both sides have shown certificates
 #define FRAME_MAX_JOIN (16u << 10) // for a peer without a certificate
 
 struct frame_decoder {
         uint32_t max;
-        uint32_t wanted;    // length of the frame under way; 0: header under way
+        uint32_t wanted; // length of the frame under way; 0: header under way
         uint8_t header[FRAME_HEADER];
         unsigned header_have;
         struct buffer body;

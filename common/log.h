@@ -14,7 +14,7 @@ void log_set_level(enum log_level level);
 // Fields: pairs of const char* name, const char* value, ended by NULL; a NULL value leaves the pair out.
 void log_write(enum log_level level, const char *message, ...) __attribute__((sentinel));
 void log_failure(enum log_level level, const char *what, const struct error *err, ...) __attribute__((sentinel));
-#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_error(...)   log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
-#define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_info(...)    log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)

@@ -15,6 +15,7 @@ char *memory_string(const char *text);                   // NULL gives NULL
 char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // Zeroed. ERROR_NO_MEMORY: "no memory for N bytes".
 int memory_try(size_t size, void **ret_memory, struct error *err);
+// clang-format takes "new" for the operator of C++ and would make this a macro without arguments.
 // clang-format off
 #define new(type) ((type *) memory_new(sizeof(type)))
 // clang-format on

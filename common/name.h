@@ -7,11 +7,11 @@
  */
 #include "common/error.h"
 
-#define NAME_SITE_MAX 63  // bytes without NUL; [a-z0-9-]
-#define NAME_HOST_MAX 63  // [a-zA-Z0-9.-]
-#define NAME_USER_MAX 63  // [a-zA-Z0-9._-@]
-#define NAME_VM_MAX 128   // what libvirt allows less the above
-#define NAME_VOLUME_MAX 200
+#define NAME_SITE_MAX    63  // bytes without NUL; [a-z0-9-]
+#define NAME_HOST_MAX    63  // [a-zA-Z0-9.-]
+#define NAME_USER_MAX    63  // [a-zA-Z0-9._-@]
+#define NAME_VM_MAX      128 // what libvirt allows less the above
+#define NAME_VOLUME_MAX  200
 #define NAME_UUID_LENGTH 36
 
 int name_check_site(const char *name, struct error *err);
@@ -24,7 +24,7 @@ int name_check_job(const char *text, struct error *err);    // job ids: [a-z0-9]
 int name_check_target(const char *text, struct error *err); // disk targets: [a-z]{2,4}[a-z0-9]{0,4}, or "nvram"
 // Split "lyon/kvm1" into its parts (buffers of the maxima above + 1).
 int name_split_host(const char *text, char *ret_site, char *ret_host, struct error *err);
-void name_new_uuid(char ret_uuid[NAME_UUID_LENGTH + 1]);    // random, version 4
+void name_new_uuid(char ret_uuid[NAME_UUID_LENGTH + 1]); // random, version 4
 // How alike two names are, for "did you mean": Damerau-Levenshtein distance, capped at 255.
 unsigned name_distance(const char *one, const char *other);
 // "did you mean" over candidates: index of the nearest within 3 edits and less than half its length, or -1.

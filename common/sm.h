@@ -8,7 +8,7 @@
 #include <stdint.h>
 struct sm_state {
         const char *name;
-        uint32_t next;  // bits: 1u << state
+        uint32_t next; // bits: 1u << state
         bool initial;
         bool final;
 };

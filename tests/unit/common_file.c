@@ -14,6 +14,20 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+
+// In the place of the C library's: the call that counts down to 0 fails.
+static int fsync_countdown = -1;
+static unsigned fsyncs;
+
+int fsync(int fd) {
+        fsyncs++;
+        if (fsync_countdown >= 0 && fsync_countdown-- == 0) {
+                errno = EIO;
+                return -1;
+        }
+        return (int) syscall(SYS_fsync, fd);
+}
 
 static void holds(const char *name, const char *expected) {
         struct error err = ERROR_INIT;
@@ -142,6 +156,32 @@ static void a_write_that_fails_leaves_the_old_file_and_nothing_else(void **state
         assert_int_equal(status_of_child(write_more_than_fits), 0);
         holds("f", "old");
         assert_int_equal(entries(), 1);
+}
+
+static void fault_15_a_write_syncs_the_file_and_its_directory(void **state) {
+        (void) state;
+        fsyncs = 0;
+        scratch_write("f", "x");
+        assert_int_equal(fsyncs, 2);
+}
+
+static void fault_23_a_sync_that_fails_once_leaves_the_old_file(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        scratch_write("f", "old");
+        fsync_countdown = 0;
+        assert_int_equal(file_write(scratch_path("f"), "new", 3, 0600, &err), -1);
+        assert_error(err, ERROR_IO, about("write", "f", ": Input/output error"));
+        holds("f", "old");
+        assert_int_equal(entries(), 1);
+}
+
+static void fault_23_a_directory_sync_that_fails_is_an_error(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        fsync_countdown = 1;
+        assert_int_equal(file_write(scratch_path("f"), "new", 3, 0600, &err), -1);
+        assert_error(err, ERROR_IO, about("write", "f", ": fsync of a directory: Input/output error"));
 }
 
 static void a_rename_that_fails_leaves_nothing_behind(void **state) {
@@ -309,6 +349,9 @@ int main(void) {
                 SCRATCH_TEST(the_mode_is_exact_whatever_the_umask),
                 SCRATCH_TEST(a_write_replaces_a_link_and_not_what_it_names),
                 SCRATCH_TEST(a_write_that_fails_leaves_the_old_file_and_nothing_else),
+                SCRATCH_TEST(fault_15_a_write_syncs_the_file_and_its_directory),
+                SCRATCH_TEST(fault_23_a_sync_that_fails_once_leaves_the_old_file),
+                SCRATCH_TEST(fault_23_a_directory_sync_that_fails_is_an_error),
                 SCRATCH_TEST(a_rename_that_fails_leaves_nothing_behind),
                 SCRATCH_TEST(what_a_dead_writer_left_is_removed_by_the_next),
                 SCRATCH_TEST(a_reader_beside_two_writers_sees_whole_files_only),
