@@ -8,9 +8,14 @@
 #include "common/memory.h"
 #include "scratch.h"
 
-// Without it the address sanitizer ends the process itself instead of returning NULL.
+// Without it the sanitizers end the process themselves instead of returning NULL.
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) {
+        return "allocator_may_return_null=1";
+}
+
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
         return "allocator_may_return_null=1";
 }
 
