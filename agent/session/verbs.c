@@ -60,7 +60,7 @@ static int check_job(const struct verb *verb, const Drover__AgentRequest *reques
                                               : 0;
         if (name_check_job(request->job, err) < 0)
                 return error_prefix(err, "job");
-        if (parameters_step_name(request->step, err) < 0)
+        if (verb->thread != VERB_LOOP && parameters_step_name(request->step, err) < 0)
                 return error_prefix(err, "step");
         return 0;
 }
