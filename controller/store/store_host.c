@@ -7,9 +7,20 @@
 #include "controller/store/store_private.h"
 #include <string.h>
 
+// A host's site always exists: it may have been removed between the invitation and the join.
+static int ensure_site(struct store *store, const char *name, struct error *err) {
+        struct db_query q;
+        db_query(store->db, &q,
+                 "INSERT INTO site (name, timezone, rates) VALUES (?1, '', '') ON CONFLICT (name) DO NOTHING");
+        db_bind_text(&q, 1, name);
+        return store_run(&q, err);
+}
+
 int store_host_add(struct store *store, const struct store_host *host, struct error *err) {
         struct error why = ERROR_INIT;
         struct db_query q;
+        if (ensure_site(store, host->site, err) < 0)
+                return -1;
         db_query(store->db, &q,
                  "INSERT INTO host (uuid, site, name, joined_at, last_seen_at, removed_at)"
                  " VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
