@@ -7,9 +7,16 @@
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+
+#define KEEPALIVE_S       30
+#define UNACKNOWLEDGED_MS 60000 // the kernel gives up on a peer that acknowledges nothing for so long
 
 struct dial {
         uv_loop_t *loop;
@@ -71,6 +78,45 @@ static void on_tcp_closed(uv_handle_t *handle) {
 
 void dial_close_tcp(uv_tcp_t *tcp) {
         uv_close((uv_handle_t *) tcp, on_tcp_closed);
+}
+
+static void set_impatience(int fd, unsigned milliseconds) {
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof(milliseconds));
+}
+
+void dial_tune_tcp(uv_tcp_t *tcp) {
+        uv_os_fd_t fd;
+        uv_tcp_nodelay(tcp, 1);
+        uv_tcp_keepalive(tcp, 1, KEEPALIVE_S);
+        if (uv_fileno((uv_handle_t *) tcp, &fd) == 0)
+                set_impatience(fd, UNACKNOWLEDGED_MS);
+}
+
+int dial_detach_tcp(const uv_tcp_t *tcp, int *ret_fd, struct error *err) {
+        uv_os_fd_t fd;
+        int r = uv_fileno((const uv_handle_t *) tcp, &fd);
+        if (r < 0)
+                return dial_error(err, r, "take the connection over");
+        int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (own < 0)
+                return error_errno(err, errno, "take the connection over");
+        set_impatience(own, 0); // a transfer may pause for longer
+        *ret_fd = own;
+        return 0;
+}
+
+char *dial_peer_address(const uv_tcp_t *tcp) {
+        struct sockaddr_storage address;
+        int length = sizeof(address);
+        char host[INET6_ADDRSTRLEN] = "?";
+        bool v6 = false;
+        uint16_t port = 0;
+        if (uv_tcp_getpeername(tcp, (struct sockaddr *) &address, &length) == 0) {
+                v6 = address.ss_family == AF_INET6;
+                port = v6 ? ((struct sockaddr_in6 *) &address)->sin6_port : ((struct sockaddr_in *) &address)->sin_port;
+                uv_ip_name((struct sockaddr *) &address, host, sizeof(host));
+        }
+        return memory_format(v6 ? "[%s]:%u" : "%s:%u", host, ntohs(port));
 }
 
 static void release(struct dial *dial) {

@@ -9,30 +9,23 @@
  *       v             v      v        v        v   |       (a close at once would reset the connection, and the peer
  *   closed <----------------------------------------       could lose our last frame or alert)
  *
- * Frames wait as plain text in chunks of one TLS record; at most WRITE_SIZE of them is encrypted and under way at a
- * time. A link at rest holds no buffer.
+ * Frames wait as plain text; about WRITE_SIZE of them is encrypted and under way at a time. A link at rest holds no
+ * buffer.
  */
 #include "common/link.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/dial.h"
 #include "common/memory.h"
+#include "common/outbox.h"
 #include "common/sm.h"
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#define CHUNK_SIZE        (16u << 10)
-#define WRITE_SIZE        (256u << 10)
-#define READ_SIZE         (64u << 10)
-#define KEEPALIVE_S       30
-#define UNACKNOWLEDGED_MS 60000 // the kernel gives up on a peer that acknowledges nothing for so long
+#define CHUNK_SIZE (16u << 10)
+#define WRITE_SIZE (256u << 10)
+#define READ_SIZE  (64u << 10)
 
 struct link_limits link_limits = {
         .connect_ms = 10000,
@@ -54,12 +47,6 @@ static const struct sm_state states[] = {
         [CLOSED] = {.name = "closed", .final = true},
 };
 
-struct chunk {
-        struct chunk *next;
-        size_t start, end;
-        uint8_t bytes[CHUNK_SIZE];
-};
-
 struct link {
         struct sm sm;
         struct link_limits limits;
@@ -72,8 +59,7 @@ struct link {
         uv_shutdown_t shutdown;
         struct tls_engine *engine;
         struct frame_decoder decoder;
-        struct chunk *first, *last; // frames that wait, as plain text
-        size_t queued;
+        struct outbox outbox;  // frames that wait, as plain text
         struct buffer wire;    // encrypted, to be written next
         struct buffer sending; // under way
         struct buffer leftover;
@@ -99,16 +85,6 @@ static enum link_state state_of(const struct link *link) {
 
 // ---- the end
 
-static void drop_queue(struct link *link) {
-        while (link->first) {
-                struct chunk *chunk = link->first;
-                link->first = chunk->next;
-                free(chunk);
-        }
-        link->last = NULL;
-        link->queued = 0;
-}
-
 static void finish(struct link *link) {
         static const struct error none = {.code = ERROR_NONE};
         if (link->detached_fd >= 0)
@@ -116,7 +92,7 @@ static void finish(struct link *link) {
                                           link->leftover.length, link->data);
         else if (link->callbacks.on_close)
                 link->callbacks.on_close(link, link->why ? link->why : &none, link->data);
-        drop_queue(link);
+        outbox_clear(&link->outbox);
         tls_engine_free(link->engine);
         frame_decoder_fini(&link->decoder);
         buffer_fini(&link->wire);
@@ -207,38 +183,15 @@ static void on_deadline(uv_timer_t *timer) {
 
 // ---- sending
 
-static void append(struct link *link, const uint8_t *bytes, size_t length) {
-        while (length > 0) {
-                if (!link->last || link->last->end == CHUNK_SIZE) {
-                        struct chunk *chunk = new (struct chunk);
-                        if (link->last)
-                                link->last->next = chunk;
-                        else
-                                link->first = chunk;
-                        link->last = chunk;
-                }
-                struct chunk *chunk = link->last;
-                size_t n = CHUNK_SIZE - chunk->end < length ? CHUNK_SIZE - chunk->end : length;
-                memcpy(chunk->bytes + chunk->end, bytes, n);
-                chunk->end += n;
-                link->queued += n;
-                bytes += n;
-                length -= n;
-        }
-}
-
 static int encrypt(struct link *link, struct error *err) {
-        while (link->first && link->wire.length < WRITE_SIZE) {
-                struct chunk *chunk = link->first;
-                if (tls_engine_write(link->engine, chunk->bytes, chunk->end, &link->wire, err) < 0)
+        const uint8_t *bytes;
+        size_t length;
+        while (link->wire.length < WRITE_SIZE && (bytes = outbox_front(&link->outbox, &length))) {
+                if (tls_engine_write(link->engine, bytes, length, &link->wire, err) < 0)
                         return -1;
-                link->queued -= chunk->end;
-                link->first = chunk->next;
-                if (!link->first)
-                        link->last = NULL;
-                free(chunk);
+                outbox_drop_front(&link->outbox);
         }
-        if (link->first || link->notified || (state_of(link) != DETACHING && state_of(link) != CLOSING))
+        if (link->outbox.length > 0 || link->notified || (state_of(link) != DETACHING && state_of(link) != CLOSING))
                 return 0;
         link->notified = true;
         return tls_engine_shutdown(link->engine, &link->wire, err);
@@ -269,16 +222,11 @@ static void on_shut_down(uv_shutdown_t *request, int status) {
 
 static void hand_over(struct link *link) {
         struct error why = ERROR_INIT;
-        uv_os_fd_t fd;
-        int off = 0;
         buffer_init(&link->leftover, 0);
-        if (uv_fileno((uv_handle_t *) link->tcp, &fd) < 0 || (link->detached_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
-                error_errno(&why, errno, "%s: take the connection over", link->address);
-        else if (tls_engine_leftover(link->engine, &link->leftover, &why) == 0)
-                // What a paused transfer does with it is its own matter.
-                setsockopt(link->detached_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &off, sizeof(off));
-        if (why.code != ERROR_NONE && link->detached_fd >= 0)
-                close(steal_fd(&link->detached_fd));
+        if (tls_engine_leftover(link->engine, &link->leftover, &why) == 0)
+                dial_detach_tcp(link->tcp, &link->detached_fd, &why);
+        if (why.code != ERROR_NONE)
+                error_prefix(&why, "%s", link->address);
         end_now(link, &why);
 }
 
@@ -379,7 +327,7 @@ static void on_peer_closed(struct link *link) {
         }
         if (state_of(link) >= CLOSING)
                 return;
-        drop_queue(link);
+        outbox_clear(&link->outbox);
         error_set(&why, ERROR_UNREACHABLE, "%s closed the connection", link->address);
         end_flushed(link, &why);
 }
@@ -396,7 +344,7 @@ static void receive(struct link *link, const uint8_t *bytes, size_t length) {
                 deliver(link, &plain);
         if (r < 0) {
                 link->broken = true;
-                drop_queue(link);
+                outbox_clear(&link->outbox);
                 fail_with_address(link, &err);
         } else if (r == 1) {
                 on_peer_closed(link);
@@ -470,14 +418,9 @@ static struct link *new_link(uv_loop_t *loop, enum link_state state, struct tls_
 }
 
 static int start_handshake(struct link *link, bool server, struct error *err) {
-        unsigned milliseconds = UNACKNOWLEDGED_MS;
-        uv_os_fd_t fd;
         link->tcp->data = link;
         uv_timer_start(&link->timer, on_deadline, link->limits.handshake_ms, 0);
-        uv_tcp_nodelay(link->tcp, 1);
-        uv_tcp_keepalive(link->tcp, 1, KEEPALIVE_S);
-        if (uv_fileno((uv_handle_t *) link->tcp, &fd) == 0)
-                setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof(milliseconds));
+        dial_tune_tcp(link->tcp);
         int r = uv_read_start((uv_stream_t *) link->tcp, on_alloc, on_read);
         if (r < 0)
                 return dial_error(err, r, "%s", link->address);
@@ -523,20 +466,6 @@ int link_connect(uv_loop_t *loop, const char *address, struct tls_credentials *c
         return 0;
 }
 
-static char *peer_address(const uv_tcp_t *tcp) {
-        struct sockaddr_storage address;
-        int length = sizeof(address);
-        char host[INET6_ADDRSTRLEN] = "?";
-        uint16_t port = 0;
-        bool v6 = false;
-        if (uv_tcp_getpeername(tcp, (struct sockaddr *) &address, &length) == 0) {
-                v6 = address.ss_family == AF_INET6;
-                uv_ip_name((struct sockaddr *) &address, host, sizeof(host));
-                port = v6 ? ((struct sockaddr_in6 *) &address)->sin6_port : ((struct sockaddr_in *) &address)->sin_port;
-        }
-        return memory_format(v6 ? "[%s]:%u" : "%s:%u", host, ntohs(port));
-}
-
 int link_accept(uv_stream_t *listener, struct tls_credentials *credentials, const struct tls_policy *policy,
                 const struct link_callbacks *callbacks, void *data, struct link **ret, struct error *err) {
         struct tls_engine *engine;
@@ -558,7 +487,7 @@ int link_accept(uv_stream_t *listener, struct tls_credentials *credentials, cons
         }
         struct link *link = new_link(listener->loop, HANDSHAKE, engine, callbacks, data);
         link->tcp = tcp;
-        link->address = peer_address(tcp);
+        link->address = dial_peer_address(tcp);
         if (start_handshake(link, true, err) < 0) {
                 link->callbacks = (struct link_callbacks){0};
                 end_now(link, NULL);
@@ -576,7 +505,7 @@ int link_send(struct link *link, const uint8_t *frame, size_t length, struct err
                 return error_set(err, ERROR_UNREACHABLE, "%s: the connection is not open", link->address);
         if (length == 0 || length > FRAME_MAX)
                 return error_set(err, ERROR_TOO_LARGE, "a frame of %zu bytes; 1 to %u are allowed", length, FRAME_MAX);
-        size_t waiting = link->queued + link->sending.length;
+        size_t waiting = link->outbox.length + link->sending.length;
         if (waiting + FRAME_HEADER + length > link->limits.queue) {
                 struct error why = ERROR_INIT;
                 error_set(&why, ERROR_TOO_LARGE, "%s does not read: %zu bytes wait for it", link->address, waiting);
@@ -586,8 +515,8 @@ int link_send(struct link *link, const uint8_t *frame, size_t length, struct err
                 return -1;
         }
         frame_encode_header(header, (uint32_t) length);
-        append(link, header, sizeof(header));
-        append(link, frame, length);
+        outbox_append(&link->outbox, header, sizeof(header));
+        outbox_append(&link->outbox, frame, length);
         if (!link->receiving && !link->writing) // else flush() comes anyway
                 uv_idle_start(&link->soon, on_soon);
         return 0;

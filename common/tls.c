@@ -30,7 +30,6 @@ DEFINE_CLEANUP(SSL_free, SSL *)
 DEFINE_CLEANUP(SSL_CTX_free, SSL_CTX *)
 DEFINE_CLEANUP(X509_free, X509 *)
 DEFINE_CLEANUP(EVP_PKEY_free, EVP_PKEY *)
-DEFINE_CLEANUP(tls_credentials_unref, struct tls_credentials *)
 
 static int session_index = -1;
 
