@@ -4,19 +4,48 @@
  * The target's side of a move: room and names reserved, partial images where nobody sees them, published by rename
  * without replacing anything, defined, started, settled; or all of it taken away again. Repeatable after a crash at any
  * point, like custody.
+ *
+ * Order: a hold is committed before its partial file is made; the identity of that file (inode and time of birth)
+ * before it gets its name; the UUID before the VM is defined. Discarding removes a file only if it is still that one,
+ * and a domain only if this job noted its UUID and it names this job's files. Nothing is discarded once the move is
+ * settled.
+ *
+ * Fault points (common/fault.h), in the order in which they are met:
+ *     agent.reserve.before-hold        for each file
+ *     agent.reserve.done               before the answer
+ *     agent.define.before-publish      for each file: identity committed, still aside
+ *     agent.define.published           for each file: it has its name, hold still HOLD_INCOMING
+ *     agent.define.all-published
+ *     agent.define.before-define       UUID committed
+ *     agent.define.defined             defined, snapshots not yet
+ *     agent.define.snapshot            for each snapshot
+ *     agent.define.done                before the answer
+ *     agent.start.before, agent.start.started
+ *     agent.settle.before              autostart set, not noted as settled
+ *     agent.settle.settled             noted, holds still in the journal
+ *     agent.settle.forgotten           for each hold
+ *     agent.discard.before-destroy, agent.discard.destroyed       if it was defined
+ *     agent.discard.undefined          files still there
+ *     agent.discard.partial-removed, agent.discard.removed        for each file
+ *     agent.discard.done               before the answer
  */
 #include "agent/host/custody.h"
 
-// Name, UUID, MACs not in use on this host; pools active, volumes absent, space (virtual size for raw and qcow2 growth is
-// counted by the controller's plan; here: file_bytes' allocation plus 256 MiB must be free); bridges and networks exist;
-// host files exist is checked at define. All refusals at once, in the hints.
+// Name, UUID, MACs not in use on this host; pools active, volumes absent, space (virtual size for raw and qcow2 growth
+// is counted by the controller's plan; here: file_bytes' allocation plus 256 MiB must be free); bridges and networks
+// exist; host files exist is checked at define. All reasons at once: in the message, joined by "; ", with a hint each.
 int placement_reserve(const struct custody *custody, const Drover__MoveReserve *request, struct error *err);
-// The partial file for the data plane: created when absent, truncated to zero when a copy begins again. fd is the caller's.
+// The partial file for the data plane: created when absent, truncated to zero when a copy begins again. fd is the
+// caller's.
 int placement_open(const struct custody *custody, const char *item, int *ret_fd, struct error *err);
-// Publish (renameat2 NOREPLACE, fsync both directories), rewrite, define, redefine internal snapshots. Autostart stays off.
-int placement_define(const struct custody *custody, const Drover__MoveDefine *request, Drover__MoveDefineResult **ret, struct error *err);
+// Publish (renameat2 NOREPLACE, fsync both directories), rewrite, define, redefine internal snapshots. Autostart stays
+// off.
+int placement_define(const struct custody *custody, const Drover__MoveDefine *request, Drover__MoveDefineResult **ret,
+                     struct error *err);
 int placement_start(const struct custody *custody, struct error *err);
-int placement_settle(const struct custody *custody, const Drover__MoveSettle *request, struct error *err); // autostart; holds forgotten
+int placement_settle(const struct custody *custody, const Drover__MoveSettle *request,
+                     struct error *err);                                 // autostart; holds forgotten
 int placement_discard(const struct custody *custody, struct error *err); // undo; only what this job made
 // The published image of a disk, for read-back. fd is the caller's.
-int placement_open_published(const struct custody *custody, const char *item, int *ret_fd, uint64_t *ret_bytes, struct error *err);
+int placement_open_published(const struct custody *custody, const char *item, int *ret_fd, uint64_t *ret_bytes,
+                             struct error *err);

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/* What the files of placement share. Blocking, any worker; used by agent/host only. */
+#include "agent/host/custody_domain.h"
+
+// A hold of this job for `item`, with everything but its place filled in.
+void placement_hold(const struct custody *custody, const char *vm_name, const char *item, struct hold *ret);
+// A name in libvirt's NVRAM directory that no file and no other job has: <vm>_VARS.fd, else <vm>-<job>_VARS.fd.
+int placement_nvram_place(const struct custody *custody, const char *vm_name, struct hold *hold, struct error *err);
+// Whether the domain is the one that this job defined: noted so, and with our files for its disks. 1, 0, -1.
+int placement_made(const struct custody *custody, virDomainPtr domain, struct error *err);
+int placement_check_open(const struct custody *custody, struct error *err); // ERROR_CONFLICT once the move is settled

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Reserving: all reasons why this host cannot take the VM in one refusal, or a hold for each file that will come. Two
+ * reservations at once are made one after the other, so that they do not count the same room twice. Workers only.
+ */
+#include "agent/host/bridge.h"
+#include "agent/host/hold_file.h"
+#include "agent/host/neighbour.h"
+#include "agent/host/placement.h"
+#include "agent/host/placement_parts.h"
+#include "agent/host/pool.h"
+#include "common/buffer.h"
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/memory.h"
+#include "common/units.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#define SPARE_BYTES (UINT64_C(256) << 20) // what a pool keeps free for its running VMs
+
+static pthread_mutex_t reserving = PTHREAD_MUTEX_INITIALIZER;
+
+// A file system that will receive disks.
+struct room {
+        dev_t device;
+        char pool[NAME_VOLUME_MAX + 1];
+        uint64_t available, needed;
+};
+struct reserve {
+        const struct custody *custody;
+        const Drover__MoveReserve *request;
+        struct neighbours neighbours;
+        struct hold *others; // every hold of this host
+        unsigned n_others;
+        struct hold *holds; // what will be put
+        unsigned n_holds;
+        struct room *rooms;
+        unsigned n_rooms;
+        struct error refusal; // all reasons so far; code ERROR_NONE: none
+};
+
+static void reserve_fini(struct reserve *reserve) {
+        neighbours_fini(&reserve->neighbours);
+        free(reserve->others);
+        free(reserve->holds);
+        free(reserve->rooms);
+}
+
+// ---- reasons ----
+
+static void __attribute__((format(printf, 2, 3))) refuse(struct reserve *reserve, const char *format, ...) {
+        char text[512];
+        va_list args;
+        va_start(args, format);
+        vsnprintf(text, sizeof(text), format, args);
+        va_end(args);
+        struct error *refusal = &reserve->refusal;
+        size_t used = strlen(refusal->message);
+        snprintf(refusal->message + used, sizeof(refusal->message) - used, "%s%s", used ? "; " : "", text);
+        refusal->code = ERROR_REFUSED;
+}
+
+// A failure that is a reason against this host, as opposed to one that says nothing about it.
+static int refuse_for(struct reserve *reserve, const struct error *why, struct error *err) {
+        if (why->code == ERROR_NOT_FOUND || why->code == ERROR_REFUSED || why->code == ERROR_INVALID) {
+                refuse(reserve, "%s", why->message);
+                for (unsigned i = 0; i < why->n_hints; i++)
+                        error_hint(&reserve->refusal, "%s", why->hints[i]);
+                return 0;
+        }
+        if (err)
+                *err = *why;
+        return -1;
+}
+
+static int conclude(const struct reserve *reserve, struct error *err) {
+        if (reserve->refusal.code == ERROR_NONE)
+                return 0;
+        error_set(err, ERROR_REFUSED, "this host cannot take %s: %s", reserve->request->vm_name,
+                  reserve->refusal.message);
+        for (unsigned i = 0; i < reserve->refusal.n_hints; i++)
+                error_hint(err, "%s", reserve->refusal.hints[i]);
+        return -1;
+}
+
+// ---- names, UUID, MACs ----
+
+// The names become names of files and of a VM here, so they are checked here as well.
+static int check_forms(const Drover__MoveReserve *request, struct error *err) {
+        if (name_check_vm(request->vm_name, err) < 0)
+                return -1;
+        for (size_t i = 0; i < request->n_disks; i++)
+                if (name_check_target(request->disks[i]->target, err) < 0 ||
+                    name_check_volume(request->disks[i]->volume, err) < 0)
+                        return -1;
+        return 0;
+}
+
+static int check_uuid(struct reserve *reserve, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        int found = custody_lookup(reserve->custody, &domain, err);
+        int ours = found > 0 ? placement_made(reserve->custody, domain, err) : found;
+        if (ours < 0)
+                return -1;
+        if (found && !ours) {
+                refuse(reserve, "its UUID is in use here by the VM %s", virDomainGetName(domain));
+                error_hint(&reserve->refusal, "see whether that one is still needed: virsh dominfo %s",
+                           reserve->custody->vm_uuid);
+        }
+        return 0;
+}
+
+static void check_name(struct reserve *reserve) {
+        const char *name = reserve->request->vm_name;
+        const struct neighbours *neighbours = &reserve->neighbours;
+        for (unsigned i = 0; i < neighbours->n; i++)
+                if (strcmp(neighbours->items[i].definition->name, name) == 0) {
+                        refuse(reserve, "a VM named %s exists here", name);
+                        error_hint(&reserve->refusal, "give it another name: --as NAME");
+                        return;
+                }
+        for (unsigned i = 0; i < reserve->n_others; i++) {
+                const struct hold *other = &reserve->others[i];
+                if (strcmp(other->job, reserve->custody->job) == 0 || strcmp(other->vm_name, name) != 0 ||
+                    (other->kind != HOLD_INCOMING && other->kind != HOLD_PUBLISHED))
+                        continue;
+                refuse(reserve, "job %s is bringing a VM named %s here", other->job, name);
+                error_hint(&reserve->refusal, "see how far it is: drover job show %s", other->job);
+                return;
+        }
+}
+
+static bool has_mac(const Drover__Domain *domain, const char *mac) {
+        for (size_t i = 0; i < domain->n_interfaces; i++)
+                if (strcasecmp(domain->interfaces[i]->mac, mac) == 0)
+                        return true;
+        return false;
+}
+
+static void check_macs(struct reserve *reserve) {
+        for (size_t i = 0; i < reserve->request->n_macs; i++)
+                for (unsigned k = 0; k < reserve->neighbours.n; k++) {
+                        const Drover__Domain *other = reserve->neighbours.items[k].definition;
+                        if (!has_mac(other, reserve->request->macs[i]))
+                                continue;
+                        refuse(reserve, "the MAC address %s is in use here by the VM %s", reserve->request->macs[i],
+                               other->name);
+                        error_hint(&reserve->refusal, "give one of them another address: virsh edit %s", other->name);
+                        break;
+                }
+}
+
+// ---- bridges and networks ----
+
+static void free_names(char **names, unsigned n) {
+        for (unsigned i = 0; i < n; i++)
+                free(names[i]);
+        free(names);
+}
+
+static bool among(const char *name, char *const *names, unsigned n) {
+        for (unsigned i = 0; i < n; i++)
+                if (strcmp(names[i], name) == 0)
+                        return true;
+        return false;
+}
+
+static void refuse_unknown(struct reserve *reserve, const char *what, const char *name, char *const *names,
+                           unsigned n) {
+        refuse(reserve, "there is no %s %s here", what, name);
+        int nearest = name_nearest(name, names, n);
+        if (nearest >= 0)
+                error_hint(&reserve->refusal, "did you mean %s? --bridge %s=%s", names[nearest], name, names[nearest]);
+        else if (n > 0)
+                error_hint(&reserve->refusal, "name one that is here, such as %s: --bridge %s=%s", names[0], name,
+                           names[0]);
+        else
+                error_hint(&reserve->refusal, "this host has no %s at all", what);
+}
+
+static int check_bridges(struct reserve *reserve, struct error *err) {
+        char **names = NULL;
+        unsigned n = 0;
+        if (reserve->request->n_bridges == 0)
+                return 0;
+        if (bridge_names(&names, &n, err) < 0)
+                return -1;
+        for (size_t i = 0; i < reserve->request->n_bridges; i++)
+                if (!among(reserve->request->bridges[i], names, n))
+                        refuse_unknown(reserve, "bridge", reserve->request->bridges[i], names, n);
+        free_names(names, n);
+        return 0;
+}
+
+static int network_names(virConnectPtr conn, unsigned flags, char ***ret, unsigned *ret_n, struct error *err) {
+        virNetworkPtr *networks = NULL;
+        int n = virConnectListAllNetworks(conn, &networks, flags);
+        if (n < 0)
+                return connection_error(err, "list the networks");
+        *ret = new_array(char *, (size_t) n + 1);
+        *ret_n = (unsigned) n;
+        for (int i = 0; i < n; i++) {
+                (*ret)[i] = memory_string(virNetworkGetName(networks[i]));
+                virNetworkFree(networks[i]);
+        }
+        free(networks);
+        return 0;
+}
+
+static int check_networks(struct reserve *reserve, struct error *err) {
+        char **all = NULL, **active = NULL;
+        unsigned n_all = 0, n_active = 0;
+        virConnectPtr conn = reserve->custody->conn;
+        if (reserve->request->n_networks == 0)
+                return 0;
+        int status = network_names(conn, 0, &all, &n_all, err);
+        if (status == 0)
+                status = network_names(conn, VIR_CONNECT_LIST_NETWORKS_ACTIVE, &active, &n_active, err);
+        for (size_t i = 0; status == 0 && i < reserve->request->n_networks; i++) {
+                const char *name = reserve->request->networks[i];
+                if (!among(name, all, n_all))
+                        refuse_unknown(reserve, "network", name, all, n_all);
+                else if (!among(name, active, n_active)) {
+                        refuse(reserve, "the network %s is not active here", name);
+                        error_hint(&reserve->refusal, "on the host: virsh net-start %s", name);
+                }
+        }
+        free_names(all, n_all);
+        free_names(active, n_active);
+        return status;
+}
+
+// ---- volumes and room ----
+
+static const struct hold *hold_of(const struct reserve *reserve, const char *item) {
+        for (unsigned i = 0; i < reserve->n_others; i++)
+                if (strcmp(reserve->others[i].job, reserve->custody->job) == 0 &&
+                    strcmp(reserve->others[i].item, item) == 0)
+                        return &reserve->others[i];
+        return NULL;
+}
+
+static bool same_place(const struct hold *one, const struct hold *other) {
+        return strcmp(one->directory, other->directory) == 0 && strcmp(one->name, other->name) == 0;
+}
+
+// What this job put at that name itself, in an earlier run, is no reason against it.
+static int check_volume(struct reserve *reserve, const struct hold *hold, const char *pool, struct error *err) {
+        enum hold_place place;
+        const struct hold *known = hold_of(reserve, hold->item);
+        if (hold_file_find(hold, &place, err) < 0)
+                return -1;
+        bool taken = place == HOLD_IN_PLACE || place == HOLD_BOTH;
+        if (known && known->kind == HOLD_PUBLISHED && same_place(known, hold))
+                taken = false;
+        if (taken && known) {
+                _cleanup_(free_p) char *key = memory_format(FACT_IDENTITY "%s", hold->item);
+                char identity[HOLD_IDENTITY_MAX];
+                if (hold_file_identity(hold, HOLD_IN_PLACE, identity, err) < 0)
+                        return -1;
+                int ours = custody_fact_is(reserve->custody, key, identity, err);
+                if (ours < 0)
+                        return -1;
+                taken = !ours;
+        }
+        if (taken)
+                refuse(reserve, "pool %s has a volume %s already", pool, hold->name);
+        for (unsigned i = 0; i < reserve->n_others; i++)
+                if (&reserve->others[i] != known && same_place(&reserve->others[i], hold))
+                        refuse(reserve, "volume %s of pool %s is promised to job %s", hold->name, pool,
+                               reserve->others[i].job);
+        for (unsigned i = 0; i < reserve->n_holds; i++)
+                if (same_place(&reserve->holds[i], hold))
+                        refuse(reserve, "the disks %s and %s would have the same file %s", reserve->holds[i].item,
+                               hold->item, hold->name);
+        return 0;
+}
+
+static uint64_t written(const struct hold *hold) {
+        struct image image;
+        return hold_file_inspect(hold, HOLD_ASIDE, "raw", &image, NULL) == 0 ? image.allocated_bytes : 0;
+}
+
+static uint64_t outstanding(const struct hold *hold) {
+        uint64_t have = written(hold);
+        return hold->bytes > have ? hold->bytes - have : 0;
+}
+
+// What other jobs have been promised of a file system and have not written yet.
+static uint64_t promised(const struct reserve *reserve, dev_t device) {
+        uint64_t bytes = 0;
+        for (unsigned i = 0; i < reserve->n_others; i++) {
+                const struct hold *other = &reserve->others[i];
+                struct stat status;
+                if (other->kind == HOLD_INCOMING && strcmp(other->job, reserve->custody->job) != 0 &&
+                    stat(other->directory, &status) == 0 && status.st_dev == device)
+                        bytes += outstanding(other);
+        }
+        return bytes;
+}
+
+static int count_room(struct reserve *reserve, const struct hold *hold, const char *pool,
+                      const struct pool_directory *directory, struct error *err) {
+        struct stat status;
+        if (fstat(directory->fd, &status) < 0)
+                return error_errno(err, errno, "%s", directory->path);
+        struct room *room = NULL;
+        for (unsigned i = 0; i < reserve->n_rooms; i++)
+                if (reserve->rooms[i].device == status.st_dev)
+                        room = &reserve->rooms[i];
+        if (!room) {
+                reserve->rooms = memory_grow(reserve->rooms, reserve->n_rooms + 1, sizeof(*room));
+                room = &reserve->rooms[reserve->n_rooms++];
+                *room = (struct room){.device = status.st_dev, .available = directory->available_bytes};
+                room->needed = SPARE_BYTES + promised(reserve, status.st_dev);
+                snprintf(room->pool, sizeof(room->pool), "%s", pool);
+        }
+        room->needed += outstanding(hold);
+        return 0;
+}
+
+static void check_rooms(struct reserve *reserve) {
+        char available[UNITS_TEXT_MAX], needed[UNITS_TEXT_MAX];
+        for (unsigned i = 0; i < reserve->n_rooms; i++) {
+                const struct room *room = &reserve->rooms[i];
+                if (room->needed <= room->available)
+                        continue;
+                refuse(reserve, "pool %s has %s free and %s are needed", room->pool,
+                       units_format_size(room->available, available), units_format_size(room->needed, needed));
+                error_hint(&reserve->refusal, "free some of it, or choose another pool: --pool POOL");
+        }
+}
+
+static void keep(struct reserve *reserve, const struct hold *hold) {
+        reserve->holds = memory_grow(reserve->holds, reserve->n_holds + 1, sizeof(*hold));
+        reserve->holds[reserve->n_holds++] = *hold;
+}
+
+static int check_disk(struct reserve *reserve, const Drover__MoveDisk *disk, struct error *err) {
+        struct pool_directory directory = {.fd = -1};
+        struct error why = ERROR_INIT;
+        struct hold hold;
+        const struct custody *custody = reserve->custody;
+        if (pool_open(custody->conn, disk->pool, &directory, &why) < 0)
+                return refuse_for(reserve, &why, err);
+        placement_hold(custody, reserve->request->vm_name, disk->target, &hold);
+        snprintf(hold.directory, sizeof(hold.directory), "%s", directory.path);
+        snprintf(hold.name, sizeof(hold.name), "%s", disk->volume);
+        hold.bytes = disk->allocation_bytes;
+        const struct hold *known = hold_of(reserve, disk->target);
+        bool published = known && known->kind == HOLD_PUBLISHED;
+        if (known && !same_place(known, &hold)) {
+                pool_directory_fini(&directory);
+                return error_set(err, ERROR_CONFLICT, "job %s has reserved %s/%s for %s before", custody->job,
+                                 known->directory, known->name, known->item);
+        }
+        int status = check_volume(reserve, &hold, disk->pool, err);
+        if (status == 0 && !published)
+                status = count_room(reserve, &hold, disk->pool, &directory, err);
+        if (!published)
+                keep(reserve, &hold);
+        pool_directory_fini(&directory);
+        return status;
+}
+
+static int check_nvram(struct reserve *reserve, struct error *err) {
+        struct hold hold;
+        if (!reserve->request->has_nvram || hold_of(reserve, NVRAM_ITEM))
+                return 0;
+        placement_hold(reserve->custody, reserve->request->vm_name, NVRAM_ITEM, &hold);
+        hold.bytes = reserve->request->nvram_bytes;
+        if (placement_nvram_place(reserve->custody, reserve->request->vm_name, &hold, err) < 0)
+                return -1;
+        keep(reserve, &hold);
+        return 0;
+}
+
+// ---- all of it ----
+
+static int check(struct reserve *reserve, struct error *err) {
+        const struct custody *custody = reserve->custody;
+        if (neighbours_read(custody->conn, custody->vm_uuid, &reserve->neighbours, err) < 0 ||
+            journal_holds(custody->journal, NULL, 0, &reserve->others, &reserve->n_others, err) < 0 ||
+            check_uuid(reserve, err) < 0)
+                return -1;
+        check_name(reserve);
+        check_macs(reserve);
+        if (check_bridges(reserve, err) < 0 || check_networks(reserve, err) < 0)
+                return -1;
+        for (size_t i = 0; i < reserve->request->n_disks; i++)
+                if (check_disk(reserve, reserve->request->disks[i], err) < 0)
+                        return -1;
+        if (check_nvram(reserve, err) < 0)
+                return -1;
+        check_rooms(reserve);
+        return conclude(reserve, err);
+}
+
+static int put(const struct reserve *reserve, struct error *err) {
+        for (unsigned i = 0; i < reserve->n_holds; i++)
+                if (fault_point("agent.reserve.before-hold", err) < 0 ||
+                    journal_hold_put(reserve->custody->journal, &reserve->holds[i], err) < 0)
+                        return -1;
+        return fault_point("agent.reserve.done", err);
+}
+
+int placement_reserve(const struct custody *custody, const Drover__MoveReserve *request, struct error *err) {
+        _cleanup_(reserve_fini) struct reserve reserve = {.custody = custody, .request = request};
+        if (placement_check_open(custody, err) < 0 || check_forms(request, err) < 0)
+                return -1;
+        pthread_mutex_lock(&reserving);
+        int status = check(&reserve, err);
+        if (status == 0)
+                status = put(&reserve, err);
+        pthread_mutex_unlock(&reserving);
+        return status;
+}
