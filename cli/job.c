@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* drover job: what was asked for, how far it is, and stopping it. */
+#include "cli/verb.h"
+
+#include <stdlib.h>
+
+COLLECT(collect, JOBS, jobs, jobs, record_job(reply->jobs->jobs[i], false))
+COLLECT(collect_whole, JOBS, jobs, jobs, record_job(reply->jobs->jobs[i], true))
+COLLECT(collect_audits, AUDITS, audits, audits, record_audit(reply->audits->audits[i]))
+
+static const struct column columns[] = {
+        {"ID", "id", COLUMN_TEXT, false},
+        {"KIND", "kind", COLUMN_TEXT, false},
+        {"STATE", "state", COLUMN_TEXT, false},
+        {"VM", "vm", COLUMN_TEXT, false},
+        {"TARGET", "target", COLUMN_TEXT, false},
+        {"CREATED", "created_at", COLUMN_AGE, false},
+        {"TOOK", "duration_seconds", COLUMN_SECONDS, false},
+        {"USER", "user", COLUMN_TEXT, false},
+        {"NOTE", "note", COLUMN_TEXT, true},
+        {0},
+};
+static const struct column audit_columns[] = {
+        {"AT", "at", COLUMN_TEXT, false},           {"USER", "user", COLUMN_TEXT, false},
+        {"ROLE", "role", COLUMN_TEXT, true},        {"FROM", "address", COLUMN_TEXT, false},
+        {"VERB", "verb", COLUMN_TEXT, false},       {"OBJECT", "object", COLUMN_TEXT, false},
+        {"OUTCOME", "outcome", COLUMN_TEXT, false}, {"JOB", "job", COLUMN_TEXT, false},
+        {"MESSAGE", "message", COLUMN_TEXT, true},  {0},
+};
+
+static int take_limit(const struct invocation *call, uint32_t *ret, struct error *err) {
+        const char *text = option_value(call, "--limit");
+        char *end;
+        if (!text)
+                return 0;
+        unsigned long value = strtoul(text, &end, 10);
+        if (*end || end == text || text[0] == '-' || value == 0 || value > 100000)
+                return error_set(err, ERROR_USAGE, "--limit %s: a number from 1 to 100000", text);
+        *ret = (uint32_t) value;
+        return 0;
+}
+
+static int list(struct invocation *call, struct error *err) {
+        VERB(job_list, JOB_LIST, job_list, JobList)
+        verb.state = verb_text(call, "--state");
+        verb.limit = 50;
+        if (take_limit(call, &verb.limit, err) < 0)
+                return -1;
+        return list_run(call, &request, collect, columns, "id", "no jobs", err);
+}
+
+static int show(struct invocation *call, struct error *err) {
+        VERB(job_show, JOB_SHOW, job_show, JobShow)
+        verb.id = (char *) call->objects[0];
+        return list_show(call, &request, collect_whole, "id", "such job", err);
+}
+
+static int follow(struct invocation *call, struct error *err) {
+        struct client *client;
+        if (client_open(&client, err) < 0)
+                return -1;
+        int r = follow_job(client, call->objects[0], call, err);
+        client_close(client);
+        return r;
+}
+
+static int cancel(struct invocation *call, struct error *err) {
+        VERB(job_cancel, JOB_CANCEL, job_cancel, JobCancel)
+        verb.id = (char *) call->objects[0];
+        return list_done(call, &request, "cancelling: what it did is being undone", err);
+}
+
+static int retry(struct invocation *call, struct error *err) {
+        VERB(job_retry, JOB_RETRY, job_retry, JobRetry)
+        verb.id = (char *) call->objects[0];
+        return list_done(call, &request, "the job goes on", err);
+}
+
+static int audit(struct invocation *call, struct error *err) {
+        VERB(audit_list, AUDIT_LIST, audit_list, AuditList)
+        verb.limit = 50;
+        if (take_limit(call, &verb.limit, err) < 0)
+                return -1;
+        return list_run(call, &request, collect_audits, audit_columns, "id", "nothing has been asked for yet", err);
+}
+
+static const struct command_option list_options[] = {
+        {"--state", "STATE", "only in this state: queued, running, waiting, done, failed, cancelled, needs-operator",
+         false},
+        {"--limit", "N", "the newest N; 50 by default", false},
+        {0},
+};
+static const struct command_option limit[] = {{"--limit", "N", "the newest N; 50 by default", false}, {0}};
+
+#define ONE_JOB .objects = "ID", .objects_min = 1, .objects_max = 1, .completes = "job"
+
+const struct command job_commands[] = {
+        {.noun = "job",
+         .verb = "list",
+         .summary = "The newest jobs",
+         .options = list_options,
+         .run = list,
+         .lists = true},
+        {.noun = "job",
+         .verb = "show",
+         ONE_JOB,
+         .summary = "One job, with its steps and transfers",
+         .run = show,
+         .lists = true},
+        {.noun = "job",
+         .verb = "follow",
+         ONE_JOB,
+         .summary = "Watch a job until it ends; Ctrl-C stops watching only",
+         .run = follow,
+         .lists = true},
+        {.noun = "job",
+         .verb = "cancel",
+         ONE_JOB,
+         .summary = "Stop a job and undo what it did; not after its commit point",
+         .run = cancel},
+        {.noun = "job",
+         .verb = "retry",
+         ONE_JOB,
+         .summary = "Let a job that needs an operator go on from where it stopped",
+         .run = retry},
+        {0},
+};
+
+const struct command audit_commands[] = {
+        {.noun = "audit",
+         .verb = "list",
+         .summary = "Who asked for what, when, from where, and how it ended",
+         .options = limit,
+         .run = audit,
+         .lists = true},
+        {0},
+};
