@@ -6,8 +6,10 @@
  * Inside: channel (TLS over a socket), path (who dials whom), exchange (waiting transfers meet incoming connections),
  * source_file and sink_file, digest. Later sources and sinks (blocks by NBD, a repository) are new files beside these.
  *
- * Digest: SHA-256 over the little-endian image length (8 bytes) and then the SHA-256 of each 1 MiB block in order (the
- * last one shorter); blocks are hashed in parallel, zero blocks cost nothing. "d1:" and lower-case hex.
+ * Digest: SHA-256 over the little-endian image length (8 bytes) and then the hash of each 1 MiB block in order (the last
+ * one shorter). The hash of a block is the SHA-256 of the SHA-256 of each 16 KiB of it in order (the last one shorter):
+ * so blocks are hashed in parallel, a block's leaves side by side in wide registers, and zeros cost nothing. "d1:" and
+ * lower-case hex.
  */
 #include "common/error.h"
 #include "common/tls.h"

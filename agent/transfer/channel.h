@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * A channel: one TCP connection with TLS inside, frames inside that, and image bytes between the frames; blocking, with
+ * deadlines, for the one thread that holds it at a time. OpenSSL reads and writes through the channel's own buffers, so that
+ * the bulk takes few system calls and that nothing is lost when an outer TLS session is taken off and an inner one begins
+ * on the same connection (relay).
+ *
+ * Deadlines: channel_set_deadline() bounds a phase (handshake, hello) as a whole. Without one, CHANNEL_IDLE_MS
+ * without a byte on any stream of the flow end it, and so does a frame or a block that takes CHANNEL_FRAME_MS (a peer
+ * that sends a byte a second, fault 3).
+ */
+#include "agent/transfer/flow.h"
+#include "common/tls.h"
+#include "proto/codec.h"
+#include <netinet/in.h>
+
+#define CHANNEL_IDLE_MS    30000u
+#define CHANNEL_FRAME_MS   300000u
+#define CHANNEL_CONNECT_MS 3000u
+#define CHANNEL_HELLO_MS   10000u
+#define CHANNEL_FRAME_MAX  (16u << 10)
+
+struct channel;
+// Takes the connected socket, also on failure... never fails: what is wrong shows at the first use.
+struct channel *channel_new(int fd, const struct clock *clock);
+void channel_free(struct channel *channel); // closes the socket; NULL is fine
+// Connects to a host (address or name) within CHANNEL_CONNECT_MS. ERROR_UNREACHABLE: "10.0.0.7:7444: Connection refused".
+int channel_dial(const char *host, uint16_t port, struct flow *flow, const struct clock *clock, struct channel **ret,
+                 struct error *err);
+// Whose transfer it serves: its stop, its idle time, its count of bytes. NULL: nobody's yet.
+void channel_set_flow(struct channel *channel, struct flow *flow);
+// For a channel without a flow: looked at while waiting; true ends it.
+void channel_set_stop(struct channel *channel, const atomic_bool *stop);
+void channel_set_deadline(struct channel *channel, uint32_t milliseconds); // from now; 0: none
+const char *channel_address(const struct channel *channel);                // "10.0.0.7:51234"
+
+// The TLS handshake under drover-data/1; the peer must be of this kind.
+int channel_secure(struct channel *channel, struct tls_credentials *credentials, enum identity_kind peer, bool server,
+                   struct error *err);
+const struct identity *channel_peer(const struct channel *channel);
+// Take the session off: wait for the peer's close_notify, answer it. What follows on the connection is no longer TLS of ours.
+int channel_strip(struct channel *channel, struct error *err);
+
+// One frame, sent at once.
+int channel_send(struct channel *channel, const Drover__DataEnvelope *envelope, struct error *err);
+int channel_send_failure(struct channel *channel, const struct error *why, struct error *err);
+// One frame. A Failure is given as such; proto_free() the envelope.
+int channel_receive(struct channel *channel, Drover__DataEnvelope **ret, struct error *err);
+// A frame that must be `body`; a Failure becomes the error: "the sink failed: ...", `who` being "the sink".
+int channel_expect(struct channel *channel, Drover__DataEnvelope__BodyCase body, const char *who,
+                   Drover__DataEnvelope **ret, struct error *err);
+// Plain bytes between frames. channel_write() may keep them until channel_flush().
+int channel_write(struct channel *channel, const void *bytes, size_t length, struct error *err);
+int channel_flush(struct channel *channel, struct error *err);
+int channel_read(struct channel *channel, void *bytes, size_t length, struct error *err);
+// Whether something has arrived, without waiting.
+bool channel_readable(struct channel *channel);
+// After a failure: no more is sent, what still arrives is thrown away for a moment, so that our last words are not
+// overtaken by a reset.
+void channel_linger(struct channel *channel);

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * A limit on bytes a second, shared by the streams of a transfer: a bucket that fills evenly and holds a quarter of a
+ * second's worth. Any thread.
+ */
+#include "common/clock.h"
+#include <pthread.h>
+#include <stddef.h>
+
+// What is asked for at a time. Smaller than a block, so that a slow link never looks dead.
+#define RATE_PORTION (64u << 10)
+// Slower than this a block would take longer than a peer may take for it.
+#define RATE_LEAST (64u << 10)
+
+struct rate {
+        pthread_mutex_t mutex;
+        const struct clock *clock;
+        uint64_t bytes_per_second; // 0: no limit
+        int64_t tokens;
+        uint64_t filled_at;
+};
+void rate_init(struct rate *rate, uint64_t bytes_per_second, const struct clock *clock);
+void rate_fini(struct rate *rate);
+// Take `bytes` (at most RATE_PORTION). 0: they may be sent now; otherwise nothing was taken and there is nothing to be
+// had for so many milliseconds.
+uint32_t rate_take(struct rate *rate, size_t bytes);

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The socket under a channel (see wire.h). */
+#include "agent/transfer/wire.h"
+#include "agent/transfer/channel.h"
+#include "common/cleanup.h"
+#include "common/memory.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+void wire_init(struct wire *wire, int fd, const struct clock *clock) {
+        int on = 1;
+        memset(wire, 0, sizeof *wire);
+        wire->fd = fd;
+        wire->clock = clock;
+        wire->in = memory_new(WIRE_BUFFER);
+        wire->out = memory_new(WIRE_BUFFER);
+        atomic_init(&wire->own_moved_at, clock_ms(clock));
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+void wire_fini(struct wire *wire) {
+        free(wire->in);
+        free(wire->out);
+        close_p(&wire->fd);
+}
+
+static int fail(struct wire *wire, enum error_code code, const char *why) {
+        wire->failed = true;
+        return error_set(&wire->error, code, "%s", why);
+}
+
+static void moved(struct wire *wire, size_t bytes) {
+        uint64_t now = clock_ms(wire->clock);
+        atomic_store_explicit(wire->flow ? &wire->flow->moved_at : &wire->own_moved_at, now, memory_order_relaxed);
+        if (wire->flow)
+                atomic_fetch_add_explicit(&wire->flow->bytes_wire, bytes, memory_order_relaxed);
+}
+
+static bool gives_up(const struct wire *wire) {
+        return wire->flow ? flow_gives_up(wire->flow, wire->unit_began != 0)
+                          : wire->stop && atomic_load_explicit(wire->stop, memory_order_relaxed);
+}
+
+// Whether the wait may go on; ends the wire if not. What a peer may take in all counts also when there is something to
+// do: one that sends a byte a second is always about to be served.
+static int check_time(struct wire *wire, uint64_t since, bool ready) {
+        uint64_t now = clock_ms(wire->clock);
+        uint64_t moved_at =
+                atomic_load_explicit(wire->flow ? &wire->flow->moved_at : &wire->own_moved_at, memory_order_relaxed);
+        if (moved_at > since)
+                since = moved_at;
+        if (gives_up(wire))
+                return fail(wire, ERROR_CANCELLED, "stopped");
+        if (wire->deadline && now >= wire->deadline)
+                return fail(wire, ERROR_TIMEOUT, "the peer did not answer in time");
+        if (!wire->deadline && !ready && now > since && now - since >= CHANNEL_IDLE_MS)
+                return fail(wire, ERROR_TIMEOUT, "no byte has moved for 30 seconds");
+        if (wire->unit_began && now - wire->unit_began >= CHANNEL_FRAME_MS)
+                return fail(wire, ERROR_TIMEOUT, "the peer is too slow: a block took more than 5 minutes");
+        return 0;
+}
+
+static int wait_for(struct wire *wire, short events) {
+        uint64_t since = clock_ms(wire->clock);
+        for (;;) {
+                struct pollfd poll_fd = {.fd = wire->fd, .events = events};
+                int n = poll(&poll_fd, 1, FLOW_TICK_MS);
+                if (n < 0 && errno != EINTR) {
+                        wire->failed = true;
+                        return error_errno(&wire->error, errno, "poll");
+                }
+                if (check_time(wire, since, n > 0) < 0)
+                        return -1;
+                if (n > 0)
+                        return 0;
+        }
+}
+
+static int broken(struct wire *wire) {
+        int number = errno;
+        wire->failed = true;
+        if (number == EPIPE || number == ECONNRESET)
+                return error_set(&wire->error, ERROR_UNREACHABLE, "the peer broke off the connection");
+        return error_set(&wire->error, ERROR_UNREACHABLE, "%s", strerror(number));
+}
+
+int wire_flush(struct wire *wire) {
+        size_t sent = 0;
+        if (wire->failed)
+                return -1;
+        while (sent < wire->out_length) {
+                ssize_t n = send(wire->fd, wire->out + sent, wire->out_length - sent, MSG_NOSIGNAL);
+                if (n > 0) {
+                        sent += (size_t) n;
+                        moved(wire, (size_t) n);
+                } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+                        return broken(wire);
+                } else if (wait_for(wire, POLLOUT) < 0) {
+                        return -1;
+                }
+        }
+        wire->out_length = 0;
+        return 0;
+}
+
+// More into the empty buffer. 0: the peer has closed.
+static int fill(struct wire *wire) {
+        for (;;) {
+                ssize_t n = recv(wire->fd, wire->in, WIRE_BUFFER, 0);
+                if (n >= 0) {
+                        wire->in_at = 0;
+                        wire->in_length = (size_t) n;
+                        wire->ended = n == 0;
+                        moved(wire, (size_t) n);
+                        return n > 0;
+                }
+                if (errno != EAGAIN && errno != EINTR)
+                        return broken(wire);
+                if (wait_for(wire, POLLIN) < 0)
+                        return -1;
+        }
+}
+
+bool wire_readable(const struct wire *wire) {
+        struct pollfd poll_fd = {.fd = wire->fd, .events = POLLIN};
+        return wire->in_at < wire->in_length || poll(&poll_fd, 1, 0) > 0;
+}
+
+void wire_drain(struct wire *wire, uint32_t milliseconds) {
+        uint64_t until = clock_ms(wire->clock) + milliseconds, now;
+        shutdown(wire->fd, SHUT_WR);
+        while ((now = clock_ms(wire->clock)) < until) {
+                struct pollfd poll_fd = {.fd = wire->fd, .events = POLLIN};
+                if (poll(&poll_fd, 1, (int) (until - now)) <= 0)
+                        continue;
+                ssize_t n = recv(wire->fd, wire->in, WIRE_BUFFER, 0);
+                if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+                        return;
+        }
+}
+
+// ---- what OpenSSL sees
+static int bio_write(BIO *bio, const char *bytes, size_t length, size_t *ret_written) {
+        struct wire *wire = BIO_get_data(bio);
+        BIO_clear_retry_flags(bio);
+        *ret_written = 0;
+        if (wire->out_length == WIRE_BUFFER && wire_flush(wire) < 0)
+                return 0;
+        size_t room = WIRE_BUFFER - wire->out_length, n = length < room ? length : room;
+        if (wire->failed)
+                return 0;
+        memcpy(wire->out + wire->out_length, bytes, n);
+        wire->out_length += n;
+        *ret_written = n;
+        return 1;
+}
+
+static int bio_read(BIO *bio, char *bytes, size_t length, size_t *ret_read) {
+        struct wire *wire = BIO_get_data(bio);
+        BIO_clear_retry_flags(bio);
+        *ret_read = 0;
+        if (wire->failed || wire->ended)
+                return 0;
+        if (wire->in_at == wire->in_length && fill(wire) <= 0)
+                return 0;
+        size_t have = wire->in_length - wire->in_at, n = length < have ? length : have;
+        memcpy(bytes, wire->in + wire->in_at, n);
+        wire->in_at += n;
+        *ret_read = n;
+        return 1;
+}
+
+static long bio_ctrl(BIO *bio, int command, long number, void *pointer) {
+        struct wire *wire = BIO_get_data(bio);
+        (void) number, (void) pointer;
+        switch (command) {
+        case BIO_CTRL_FLUSH:
+                return wire_flush(wire) == 0;
+        case BIO_CTRL_EOF:
+                return wire->ended;
+        case BIO_CTRL_PENDING:
+                return (long) (wire->in_length - wire->in_at);
+        default:
+                return 0;
+        }
+}
+
+static BIO_METHOD *method;
+
+static void make_method(void) {
+        method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "drover wire");
+        if (!method || !BIO_meth_set_write_ex(method, bio_write) || !BIO_meth_set_read_ex(method, bio_read) ||
+            !BIO_meth_set_ctrl(method, bio_ctrl))
+                abort(); // only without memory, which ends the program (common/memory.h)
+}
+
+BIO *wire_bio(struct wire *wire) {
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+        pthread_once(&once, make_method);
+        BIO *bio = BIO_new(method);
+        if (!bio)
+                abort();
+        BIO_set_data(bio, wire);
+        BIO_set_init(bio, 1);
+        return bio;
+}
+
+// ---- connecting
+static int await_connect(int fd, struct flow *flow, const struct clock *clock, uint64_t until, uint32_t milliseconds,
+                         struct error *err) {
+        for (;;) {
+                struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+                int n = poll(&poll_fd, 1, FLOW_TICK_MS);
+                if (flow && flow_cancelled(flow))
+                        return error_set(err, ERROR_CANCELLED, "cancelled");
+                if (n > 0) {
+                        int number = 0;
+                        socklen_t size = sizeof number;
+                        getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &size);
+                        return number ? error_set(err, ERROR_UNREACHABLE, "%s", strerror(number)) : 0;
+                }
+                if (clock_ms(clock) >= until)
+                        return error_set(err, ERROR_UNREACHABLE, "no answer within %u seconds", milliseconds / 1000);
+        }
+}
+
+static int connect_one(const struct addrinfo *info, struct flow *flow, const struct clock *clock, uint64_t until,
+                       uint32_t milliseconds, int *ret_fd, struct error *err) {
+        _cleanup_(close_p) int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return error_errno(err, errno, "socket");
+        if (connect(fd, info->ai_addr, info->ai_addrlen) < 0) {
+                if (errno != EINPROGRESS)
+                        return error_set(err, ERROR_UNREACHABLE, "%s", strerror(errno));
+                if (await_connect(fd, flow, clock, until, milliseconds, err) < 0)
+                        return -1;
+        }
+        *ret_fd = steal_fd(&fd);
+        return 0;
+}
+
+int wire_connect(const char *host, uint16_t port, struct flow *flow, const struct clock *clock, uint32_t milliseconds,
+                 int *ret_fd, struct error *err) {
+        uint64_t until = clock_ms(clock) + milliseconds;
+        struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *list = NULL;
+        char service[8];
+        snprintf(service, sizeof service, "%u", port);
+        int failed = getaddrinfo(host, service, &hints, &list);
+        if (failed)
+                return error_set(err, ERROR_UNREACHABLE, "%s", gai_strerror(failed));
+        int result = -1;
+        struct error why = ERROR_INIT;
+        for (struct addrinfo *info = list; info && result < 0; info = info->ai_next)
+                if ((result = connect_one(info, flow, clock, until, milliseconds, ret_fd, &why)) < 0 && err)
+                        *err = why;
+        freeaddrinfo(list);
+        return result;
+}
