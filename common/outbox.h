@@ -2,7 +2,8 @@
 #pragma once
 /*
  * Bytes that wait to be sent, in pieces of one TLS record: appending fills the last piece, so that small frames share a
- * record, and taking from the front moves nothing. An empty outbox holds no memory. Not thread-safe; no bound of its own.
+ * record, and taking from the front moves nothing. An empty outbox holds no memory. Not thread-safe; no bound of its
+ * own.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -90,8 +90,11 @@ static bool carry(struct side *from, struct side *to, size_t step) {
 }
 
 static void converse(struct side *one, struct side *other, size_t step) {
-        while (carry(one, other, step) | carry(other, one, step))
-                ;
+        bool any = true;
+        while (any) {
+                any = carry(one, other, step);
+                any |= carry(other, one, step);
+        }
 }
 
 static void say(struct side *from, const void *bytes, size_t length) {
