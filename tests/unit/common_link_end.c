@@ -95,6 +95,15 @@ static void fault_02_a_connection_that_hangs_is_given_up(void **state) {
         RUN_UNTIL(client_closed);
         snprintf(text, sizeof(text), "cannot reach %s: connection timed out", address);
         assert_error(client.why, ERROR_UNREACHABLE, text);
+        // Closed while the kernel still tries.
+        end_init(&client);
+        link_limits.connect_ms = DEADLINE_MS;
+        must(link_connect(&loop, address, host, &to_controller, &callbacks, &client, &client.link, &err), &err);
+        for (int i = 0; i < 3; i++)
+                uv_run(&loop, UV_RUN_NOWAIT);
+        link_close(client.link);
+        RUN_UNTIL(client_closed);
+        assert_int_equal(client.why.code, ERROR_NONE);
         for (int i = 0; i < 4; i++)
                 close(fillers[i]);
         close(fd);
