@@ -12,12 +12,12 @@ static bool text_bounded(const char *text) {
 }
 
 static bool member_bounded(const ProtobufCFieldDescriptor *field, const void *value) {
+        if (field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_MESSAGE)
+                return true; // a number: no pointer to look behind
         const void *pointer = *(const void *const *) value;
         if (field->type == PROTOBUF_C_TYPE_STRING)
                 return !pointer || text_bounded(pointer);
-        if (field->type == PROTOBUF_C_TYPE_MESSAGE)
-                return !pointer || fleet_message_bounded(pointer);
-        return true;
+        return !pointer || fleet_message_bounded(pointer);
 }
 
 static bool list_bounded(const ProtobufCFieldDescriptor *field, const void *list, size_t n) {
