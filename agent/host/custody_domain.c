@@ -44,13 +44,12 @@ int custody_definition(virDomainPtr domain, char **ret_xml, struct error *err) {
 }
 
 int custody_undefine(virDomainPtr domain, struct error *err) {
-        unsigned flags = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
-                         VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
-        if (virDomainUndefineFlags(domain, flags | VIR_DOMAIN_UNDEFINE_NVRAM) == 0)
+        // Drivers without NVRAM and checkpoints refuse the flags for them.
+        const unsigned all = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
+        const unsigned more = VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | VIR_DOMAIN_UNDEFINE_NVRAM;
+        if (virDomainUndefineFlags(domain, all | more) == 0)
                 return 0;
-        // A driver that knows no NVRAM refuses the flag.
-        int code = virGetLastErrorCode();
-        if (code == VIR_ERR_INVALID_ARG && virDomainUndefineFlags(domain, flags) == 0)
+        if (virGetLastErrorCode() == VIR_ERR_INVALID_ARG && virDomainUndefineFlags(domain, all) == 0)
                 return 0;
         return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : connection_error(err, "undefine the VM");
 }

@@ -195,7 +195,7 @@ static int check_snapshots(struct fence *fence, struct error *err) {
         buffer_init(&bytes, 0);
         if (custody_snapshots_read(fence->domain, now, err) < 0 || PROTO_PACK(now, &bytes, err) < 0)
                 return -1;
-        if (bytes.length != length || memcmp(bytes.data, noted, length) != 0)
+        if (bytes.length != length || (length && memcmp(bytes.data, noted, length) != 0))
                 return changed(fence, "list of snapshots", err);
         return 0;
 }
