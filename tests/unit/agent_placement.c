@@ -1,0 +1,570 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Placement at the target against libvirt's test driver: refusals, publishing, defining, settling, and all of it broken
+ * off at each fault point and asked again, or discarded.
+ */
+#include "agent_custody_scene.h"
+#include "agent/host/pool.h"
+
+#define MAC   "52:54:00:12:34:56"
+#define OTHER "11111111-2222-4333-8444-555555555555"
+
+// The test driver knows no other type of domain than its own, and nothing but kvm and qemu may come from another host:
+// for these tests a "qemu" domain is one of the driver's. (These stand before libvirt's own when the program is
+// linked.)
+char *virConnectGetCapabilities(virConnectPtr conn) {
+        (void) conn;
+        return memory_string("<capabilities><guest><os_type>hvm</os_type><arch name='x86_64'><machine>pc</machine>"
+                             "<domain type='qemu'/></arch></guest></capabilities>");
+}
+
+virDomainPtr virDomainDefineXMLFlags(virConnectPtr conn, const char *xml, unsigned flags) {
+        assert_int_equal(flags, VIR_DOMAIN_DEFINE_VALIDATE);
+        _cleanup_(free_p) char *copy = memory_string(xml);
+        char *type = strstr(copy, "type=\"qemu\"");
+        assert_non_null(type);
+        memcpy(type, "type=\"test\"", strlen("type=\"test\""));
+        return virDomainDefineXML(conn, copy);
+}
+
+// What the controller would ask for a VM with the disks vda and vdb.
+struct ask {
+        Drover__MoveDisk disks[2];
+        Drover__MoveDisk *list[2];
+        Drover__MoveReserve reserve;
+        Drover__MoveDefine define;
+        char *xml;
+};
+
+static void ask_fini(struct ask *ask) {
+        free(ask->xml);
+}
+
+static void ask_init(struct scene *scene, struct ask *ask) {
+        static char *volumes[] = {"erp.raw", "erp-data.raw"}, *targets[] = {"vda", "vdb"};
+        for (unsigned i = 0; i < 2; i++) {
+                drover__move_disk__init(&ask->disks[i]);
+                ask->disks[i].target = targets[i];
+                ask->disks[i].format = "raw";
+                ask->disks[i].pool = "images";
+                ask->disks[i].volume = volumes[i];
+                ask->disks[i].file_bytes = ask->disks[i].allocation_bytes = 4096;
+                ask->list[i] = &ask->disks[i];
+        }
+        drover__move_reserve__init(&ask->reserve);
+        ask->reserve.vm_name = "erp";
+        ask->reserve.disks = ask->list;
+        ask->reserve.n_disks = 2;
+        drover__move_define__init(&ask->define);
+        ask->define.vm_name = "erp";
+        ask->define.disks = ask->list;
+        ask->define.n_disks = 2;
+        // As it stood on the source, with that host's paths.
+        struct scene source = {.images = "/srv/vm"};
+        _cleanup_(free_p) char *vda = scene_disk(&source, "vda", "erp.raw", "");
+        _cleanup_(free_p) char *vdb = scene_disk(&source, "vdb", "data.raw", "");
+        _cleanup_(free_p) char *disks = memory_format("%s%s", vda, vdb);
+        ask->xml = scene_xml(scene, "erp", SCENE_UUID, MAC, disks);
+        memcpy(strstr(ask->xml, "'test'"), "'qemu'", 6);
+        ask->define.definition_xml.data = (uint8_t *) ask->xml;
+        ask->define.definition_xml.len = strlen(ask->xml);
+}
+
+static int reserve(struct scene *scene, const struct ask *ask) {
+        error_clear(&scene->err);
+        return placement_reserve(&scene->custody, &ask->reserve, &scene->err);
+}
+
+static int define(struct scene *scene, const struct ask *ask) {
+        Drover__MoveDefineResult *result = NULL;
+        error_clear(&scene->err);
+        int status = placement_define(&scene->custody, &ask->define, &result, &scene->err);
+        if (status == 0) {
+                assert_int_equal(strlen(result->definition_sha256), 64);
+                proto_free(&result->base);
+        }
+        return status;
+}
+
+static int copy(struct scene *scene, const char *item, const char *text) {
+        int fd = -1;
+        error_clear(&scene->err);
+        if (placement_open(&scene->custody, item, &fd, &scene->err) < 0)
+                return -1;
+        assert_int_equal(write(fd, text, strlen(text)), (ssize_t) strlen(text));
+        close(fd);
+        return 0;
+}
+
+static int settle(struct scene *scene, bool autostart) {
+        Drover__MoveSettle request = DROVER__MOVE_SETTLE__INIT;
+        request.autostart = autostart;
+        error_clear(&scene->err);
+        return placement_settle(&scene->custody, &request, &scene->err);
+}
+
+static int start(struct scene *scene) {
+        error_clear(&scene->err);
+        return placement_start(&scene->custody, &scene->err);
+}
+
+static int discard(struct scene *scene) {
+        error_clear(&scene->err);
+        return placement_discard(&scene->custody, &scene->err);
+}
+
+static void bring(struct scene *scene, const struct ask *ask) {
+        scene_must(scene, reserve(scene, ask));
+        scene_must(scene, copy(scene, "vda", "system"));
+        scene_must(scene, copy(scene, "vdb", "data"));
+}
+
+static void assert_nothing(struct scene *scene) {
+        assert_false(scene_defined(scene, SCENE_UUID));
+        assert_false(scene_exists(scene, "erp.raw"));
+        assert_false(scene_exists(scene, "erp-data.raw"));
+        assert_false(scene_exists(scene, ".drover"));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void assert_placed(struct scene *scene) {
+        assert_true(scene_defined(scene, SCENE_UUID));
+        assert_true(scene_has(scene, "erp.raw", "system"));
+        assert_true(scene_has(scene, "erp-data.raw", "data"));
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        _cleanup_(free_p) char *xml = virDomainGetXMLDesc(domain, 0);
+        _cleanup_(free_p) char *path = scene_path(scene, "erp-data.raw");
+        assert_non_null(strstr(xml, path));
+        assert_null(strstr(xml, "/srv/vm"));
+        assert_non_null(strstr(xml, MAC));
+}
+
+static void a_vm_is_brought_started_and_settled(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        assert_false(scene_exists(scene, "erp.raw"));
+        assert_true(scene_has(scene, ".drover/job1.vda.part", "system"));
+        scene_must(scene, define(scene, &ask));
+        assert_placed(scene);
+        assert_false(scene_active(scene, SCENE_UUID));
+        int fd = -1;
+        uint64_t bytes = 0;
+        scene_must(scene, placement_open_published(&scene->custody, "vda", &fd, &bytes, &scene->err));
+        assert_int_equal(bytes, 6);
+        close(fd);
+        scene_must(scene, start(scene));
+        assert_true(scene_active(scene, SCENE_UUID));
+        scene_must(scene, start(scene));
+        scene_must(scene, settle(scene, true));
+        assert_placed(scene);
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+        assert_false(scene_exists(scene, ".drover"));
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        int autostart = 0;
+        assert_int_equal(virDomainGetAutostart(domain, &autostart), 0);
+        assert_int_equal(autostart, 1);
+}
+
+static void a_settled_vm_is_never_discarded(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        scene_must(scene, define(scene, &ask));
+        scene_must(scene, settle(scene, false));
+        assert_int_equal(discard(scene), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_string_equal(scene->err.message, "job job1 is committed: VM " SCENE_UUID " belongs to this host now");
+        assert_placed(scene);
+        scene_must(scene, settle(scene, false));
+}
+
+static void a_vm_takes_another_name_at_the_target(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        ask.reserve.vm_name = ask.define.vm_name = "erp-nantes";
+        bring(scene, &ask);
+        scene_must(scene, define(scene, &ask));
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_string_equal(virDomainGetName(domain), "erp-nantes");
+}
+
+static void fault_70_name_and_mac_in_use_are_refused_together_with_the_rest(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        char *macs[] = {"52:54:00:AB:CD:EF"}, *bridges[] = {"drover-none0"}, *networks[] = {"nowhere"};
+        ask_init(scene, &ask);
+        scene_define(scene, "erp", OTHER, "52:54:00:ab:cd:ef", "");
+        ask.reserve.macs = macs;
+        ask.reserve.bridges = bridges;
+        ask.reserve.networks = networks;
+        ask.reserve.n_macs = ask.reserve.n_bridges = ask.reserve.n_networks = 1;
+        ask.disks[1].pool = "image";
+        scene_write(scene, "erp.raw", "somebody's");
+        assert_int_equal(reserve(scene, &ask), -1);
+        assert_int_equal(scene->err.code, ERROR_REFUSED);
+        assert_string_equal(scene->err.message,
+                            "this host cannot take erp: a VM named erp exists here; the MAC address 52:54:00:AB:CD:EF "
+                            "is in use here by the VM erp; there is no bridge drover-none0 here; there is no network "
+                            "nowhere here; pool images has a volume erp.raw already; no pool image on this host");
+        assert_string_equal(scene->err.hints[0], "give it another name: --as NAME");
+        assert_string_equal(scene->err.hints[1], "give one of them another address: virsh edit erp");
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+        assert_false(scene_exists(scene, ".drover"));
+        assert_true(scene_has(scene, "erp.raw", "somebody's"));
+}
+
+static void fault_70_a_uuid_in_use_is_refused(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        scene_define(scene, "web", SCENE_UUID, "52:54:00:ab:cd:ef", "");
+        assert_int_equal(reserve(scene, &ask), -1);
+        assert_string_equal(scene->err.message, "this host cannot take erp: its UUID is in use here by the VM web");
+}
+
+static void fault_71_room_is_counted_with_what_other_jobs_were_promised(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        struct pool_directory directory = {.fd = -1};
+        ask_init(scene, &ask);
+        scene_must(scene, pool_open_path(scene->images, &directory, &scene->err));
+        pool_directory_fini(&directory);
+        ask.reserve.n_disks = 1;
+        ask.disks[0].allocation_bytes = directory.available_bytes - (directory.available_bytes / 4);
+        scene_must(scene, reserve(scene, &ask));
+        scene_must(scene, reserve(scene, &ask)); // its own promise does not stand in its way
+        scene->custody.job = "job2";
+        ask.reserve.vm_name = "web";
+        ask.disks[0].volume = "web.raw";
+        ask.disks[0].allocation_bytes = directory.available_bytes / 2;
+        assert_int_equal(reserve(scene, &ask), -1);
+        assert_int_equal(scene->err.code, ERROR_REFUSED);
+        assert_non_null(strstr(scene->err.message, "this host cannot take web: pool images has "));
+        assert_string_equal(scene->err.hints[0], "free some of it, or choose another pool: --pool POOL");
+        assert_int_equal(scene_holds(scene, "job2", 0), 0);
+        scene->custody.job = SCENE_JOB;
+        scene_must(scene, discard(scene));
+        scene->custody.job = "job2";
+        scene_must(scene, reserve(scene, &ask));
+}
+
+static void fault_73_an_unknown_pool_is_refused_with_the_nearest_name(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        ask.disks[0].pool = ask.disks[1].pool = "imagse";
+        assert_int_equal(reserve(scene, &ask), -1);
+        assert_string_equal(scene->err.message,
+                            "this host cannot take erp: no pool imagse on this host; no pool imagse on this host");
+        assert_string_equal(scene->err.hints[0], "did you mean images?");
+}
+
+static void a_name_promised_to_another_job_is_refused(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        scene_must(scene, reserve(scene, &ask));
+        scene->custody.job = "job2";
+        scene->custody.vm_uuid = OTHER;
+        assert_int_equal(reserve(scene, &ask), -1);
+        assert_string_equal(scene->err.message,
+                            "this host cannot take erp: job job1 is bringing a VM named erp here; volume erp.raw of "
+                            "pool images is promised to job job1; volume erp-data.raw of pool images is promised to "
+                            "job job1");
+        assert_string_equal(scene->err.hints[0], "see how far it is: drover job show job1");
+}
+
+static void fault_48_a_volume_with_a_slash_is_refused(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        ask.disks[0].volume = "../erp.raw";
+        assert_int_equal(reserve(scene, &ask), -1);
+        assert_int_equal(scene->err.code, ERROR_INVALID);
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void what_was_not_reserved_is_not_opened(void **state) {
+        struct scene *scene = *state;
+        assert_int_equal(copy(scene, "vda", "x"), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_string_equal(scene->err.message, "vda is not reserved for job job1 on this host");
+        assert_false(scene_exists(scene, ".drover"));
+}
+
+static void a_copy_that_begins_again_begins_empty(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        scene_must(scene, reserve(scene, &ask));
+        scene_must(scene, copy(scene, "vda", "half of something longer"));
+        scene_must(scene, copy(scene, "vda", "system"));
+        assert_true(scene_has(scene, ".drover/job1.vda.part", "system"));
+}
+
+static void a_definition_of_another_vm_is_refused(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        memcpy(strstr(ask.xml, SCENE_UUID), OTHER, strlen(OTHER));
+        assert_int_equal(define(scene, &ask), -1);
+        assert_int_equal(scene->err.code, ERROR_REFUSED);
+        assert_string_equal(scene->err.message, "the definition that came is of VM " OTHER ", not of " SCENE_UUID);
+        assert_false(scene_exists(scene, "erp.raw"));
+}
+
+static void fault_53_a_qcow2_that_refers_to_another_file_is_refused(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        static const char backing[] = "/etc/shadow";
+        uint8_t header[192] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, 2};
+        header[15] = 128;                 // backing_file_offset
+        header[19] = sizeof(backing) - 1; // backing_file_size
+        header[23] = 16;                  // cluster_bits
+        header[29] = 1;                   // size: 64 KiB
+        header[39] = 1;                   // l1_size
+        memcpy(header + 128, backing, sizeof(backing) - 1);
+        ask_init(scene, &ask);
+        scene_must(scene, reserve(scene, &ask));
+        scene_must(scene, copy(scene, "vdb", "data"));
+        int fd = -1;
+        scene_must(scene, placement_open(&scene->custody, "vda", &fd, &scene->err));
+        assert_int_equal(write(fd, header, sizeof(header)), sizeof(header));
+        close(fd);
+        ask.disks[0].format = "qcow2";
+        assert_int_equal(define(scene, &ask), -1);
+        assert_int_equal(scene->err.code, ERROR_REFUSED);
+        assert_string_equal(scene->err.message,
+                            "vda: the image refers to /etc/shadow, which no image that moves may do");
+        assert_false(scene_exists(scene, "erp.raw"));
+        assert_false(scene_defined(scene, SCENE_UUID));
+}
+
+static void a_domain_type_that_the_host_does_not_offer_is_refused(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        memcpy(strstr(ask.xml, "type='qemu'"), "type='kvm' ", 11);
+        assert_int_equal(define(scene, &ask), -1);
+        assert_int_equal(scene->err.code, ERROR_REFUSED);
+        assert_string_equal(scene->err.message, "erp is of type kvm, which this host does not offer");
+}
+
+static void a_file_that_only_root_may_read_is_not_shown_to_a_guest(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        scene_write(scene, "secret", "root's own");
+        _cleanup_(free_p) char *path = scene_path(scene, "secret");
+        char *end = strstr(ask.xml, "</os>");
+        char *xml = memory_format("%.*s<kernel>%s</kernel>%s", (int) (end - ask.xml), ask.xml, path, end);
+        free(ask.xml);
+        ask.xml = xml;
+        ask.define.definition_xml.data = (uint8_t *) xml;
+        ask.define.definition_xml.len = strlen(xml);
+        assert_int_equal(define(scene, &ask), -1);
+        assert_int_equal(scene->err.code, ERROR_REFUSED);
+        _cleanup_(free_p) char *expected =
+                memory_format("erp needs files that this host does not have, or not for everybody to read: %s", path);
+        assert_string_equal(scene->err.message, expected);
+        assert_false(scene_exists(scene, "erp.raw"));
+}
+
+static void a_file_that_took_the_name_meanwhile_is_not_replaced(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        scene_write(scene, "erp.raw", "theirs");
+        assert_int_equal(define(scene, &ask), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_true(scene_has(scene, "erp.raw", "theirs"));
+        scene_must(scene, discard(scene));
+        assert_true(scene_has(scene, "erp.raw", "theirs"));
+        assert_false(scene_exists(scene, "erp-data.raw"));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void a_uuid_that_was_taken_meanwhile_is_neither_replaced_nor_removed(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        scene_define(scene, "web", SCENE_UUID, "52:54:00:ab:cd:ef", "");
+        assert_int_equal(define(scene, &ask), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_string_equal(scene->err.message, "the UUID " SCENE_UUID " is in use here by the VM web");
+        assert_int_equal(start(scene), -1);
+        assert_string_equal(scene->err.message, "VM web on this host is not the one that job job1 made");
+        scene_must(scene, discard(scene));
+        assert_true(scene_defined(scene, SCENE_UUID));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void a_discard_of_nothing_is_fine(void **state) {
+        struct scene *scene = *state;
+        scene_must(scene, discard(scene));
+        assert_nothing(scene);
+}
+
+static void a_running_vm_of_this_job_is_discarded_whole(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        scene_must(scene, define(scene, &ask));
+        scene_must(scene, start(scene));
+        scene_must(scene, discard(scene));
+        assert_nothing(scene);
+        bring(scene, &ask);
+        scene_must(scene, define(scene, &ask));
+        assert_placed(scene);
+}
+
+static void a_file_put_in_the_place_of_ours_survives_the_discard(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        scene_must(scene, define(scene, &ask));
+        _cleanup_(free_p) char *path = scene_path(scene, "erp.raw");
+        assert_int_equal(unlink(path), 0);
+        scene_write(scene, "erp.raw", "theirs");
+        scene_must(scene, discard(scene));
+        assert_true(scene_has(scene, "erp.raw", "theirs"));
+        assert_false(scene_exists(scene, "erp-data.raw"));
+        assert_false(scene_defined(scene, SCENE_UUID));
+}
+
+// ---- broken off at each point ----
+
+static void must_fail_at(struct scene *scene, const char *point, int status) {
+        if (!scene_failed_at(scene, point))
+                fail_msg("%s was not met", point);
+        assert_int_equal(status, -1);
+}
+
+static const char *const reserve_points[] = {"agent.reserve.before-hold", "agent.reserve.done"};
+static const char *const define_points[] = {"agent.define.before-publish", "agent.define.published",
+                                            "agent.define.all-published",  "agent.define.before-define",
+                                            "agent.define.defined",        "agent.define.done"};
+static const char *const start_points[] = {"agent.start.before", "agent.start.started"};
+static const char *const discard_points[] = {"agent.discard.before-destroy", "agent.discard.destroyed",
+                                             "agent.discard.undefined",      "agent.discard.partial-removed",
+                                             "agent.discard.removed",        "agent.discard.done"};
+
+// Both ways on from each point: asked again, and discarded.
+static void fault_10_a_placement_broken_off_anywhere_is_finished_or_undone(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        for (unsigned i = 0; i < 2 * ARRAY_SIZE(reserve_points); i++) {
+                scene_fail_at(scene, reserve_points[i / 2]);
+                must_fail_at(scene, reserve_points[i / 2], reserve(scene, &ask));
+                if (i % 2)
+                        bring(scene, &ask);
+                scene_must(scene, discard(scene));
+                assert_nothing(scene);
+        }
+        for (unsigned i = 0; i < 2 * ARRAY_SIZE(define_points); i++) {
+                bring(scene, &ask);
+                scene_fail_at(scene, define_points[i / 2]);
+                must_fail_at(scene, define_points[i / 2], define(scene, &ask));
+                scene_must(scene, reserve(scene, &ask));
+                if (i % 2) {
+                        scene_must(scene, define(scene, &ask));
+                        assert_placed(scene);
+                }
+                scene_must(scene, discard(scene));
+                assert_nothing(scene);
+        }
+        for (unsigned i = 0; i < 2 * ARRAY_SIZE(start_points); i++) {
+                bring(scene, &ask);
+                scene_must(scene, define(scene, &ask));
+                scene_fail_at(scene, start_points[i / 2]);
+                must_fail_at(scene, start_points[i / 2], start(scene));
+                if (i % 2) {
+                        scene_must(scene, start(scene));
+                        assert_true(scene_active(scene, SCENE_UUID));
+                }
+                scene_must(scene, discard(scene));
+                assert_nothing(scene);
+        }
+}
+
+static void fault_13_a_discard_broken_off_anywhere_is_finished(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        for (unsigned i = 0; i < ARRAY_SIZE(discard_points); i++) {
+                bring(scene, &ask);
+                scene_must(scene, define(scene, &ask));
+                scene_must(scene, start(scene));
+                scene_fail_at(scene, discard_points[i]);
+                must_fail_at(scene, discard_points[i], discard(scene));
+                scene_must(scene, discard(scene));
+                assert_nothing(scene);
+        }
+}
+
+static void fault_17_a_settling_broken_off_anywhere_only_goes_forward(void **state) {
+        static const char *const points[] = {"agent.settle.before", "agent.settle.settled", "agent.settle.forgotten"};
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        char jobs[ARRAY_SIZE(points)][8];
+        ask_init(scene, &ask);
+        for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
+                snprintf(jobs[i], sizeof(jobs[i]), "job%u", i + 1);
+                scene->custody.job = jobs[i];
+                bring(scene, &ask);
+                scene_must(scene, define(scene, &ask));
+                scene_fail_at(scene, points[i]);
+                must_fail_at(scene, points[i], settle(scene, true));
+                scene_must(scene, settle(scene, true));
+                assert_placed(scene);
+                assert_int_equal(scene_holds(scene, NULL, 0), 0);
+                assert_int_equal(discard(scene), -1);
+                _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+                assert_int_equal(virDomainUndefine(domain), 0);
+                _cleanup_(free_p) char *vda = scene_path(scene, "erp.raw"), *vdb = scene_path(scene, "erp-data.raw");
+                assert_int_equal(unlink(vda), 0);
+                assert_int_equal(unlink(vdb), 0);
+        }
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, scene_set_up, scene_tear_down)
+        const struct CMUnitTest tests[] = {
+                TEST(a_vm_is_brought_started_and_settled),
+                TEST(a_settled_vm_is_never_discarded),
+                TEST(a_vm_takes_another_name_at_the_target),
+                TEST(fault_70_name_and_mac_in_use_are_refused_together_with_the_rest),
+                TEST(fault_70_a_uuid_in_use_is_refused),
+                TEST(fault_71_room_is_counted_with_what_other_jobs_were_promised),
+                TEST(fault_73_an_unknown_pool_is_refused_with_the_nearest_name),
+                TEST(a_name_promised_to_another_job_is_refused),
+                TEST(fault_48_a_volume_with_a_slash_is_refused),
+                TEST(what_was_not_reserved_is_not_opened),
+                TEST(a_copy_that_begins_again_begins_empty),
+                TEST(a_definition_of_another_vm_is_refused),
+                TEST(fault_53_a_qcow2_that_refers_to_another_file_is_refused),
+                TEST(a_domain_type_that_the_host_does_not_offer_is_refused),
+                TEST(a_file_that_only_root_may_read_is_not_shown_to_a_guest),
+                TEST(a_file_that_took_the_name_meanwhile_is_not_replaced),
+                TEST(a_uuid_that_was_taken_meanwhile_is_neither_replaced_nor_removed),
+                TEST(a_discard_of_nothing_is_fine),
+                TEST(a_running_vm_of_this_job_is_discarded_whole),
+                TEST(a_file_put_in_the_place_of_ours_survives_the_discard),
+                TEST(fault_10_a_placement_broken_off_anywhere_is_finished_or_undone),
+                TEST(fault_13_a_discard_broken_off_anywhere_is_finished),
+                TEST(fault_17_a_settling_broken_off_anywhere_only_goes_forward),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
