@@ -169,6 +169,8 @@ static int outcome(const struct follow *follow, struct error *err) {
                 return 0;
         if (job->error) {
                 proto_error(job->error, err);
+                if (strcmp(job->state, "needs-operator") == 0)
+                        error_hint(err, "%s", job->note);
                 return error_prefix(err, "%s %s: job %s %s", job->kind, job->vm, job->id, job->state);
         }
         return error_set(err, ERROR_FAILED, "%s %s: job %s %s", job->kind, job->vm, job->id, job->state);

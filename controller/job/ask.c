@@ -41,24 +41,25 @@ static Drover__TransferPath path_for(const struct job *job, uint32_t attempt) {
 
 static int new_ticket(const struct job *job, const struct job_step *step, const char *disk, ProtobufCBinaryData *ret,
                       struct error *err) {
-        Drover__Ticket ticket = DROVER__TICKET__INIT;
+        Drover__Ticket *ticket = new (Drover__Ticket);
         struct buffer bytes;
         buffer_init(&bytes, 0);
-        ticket.job = (char *) job->row.id;
-        ticket.disk = (char *) disk;
-        ticket.attempt = step->row.attempt;
-        ticket.source_host = job->plan->source_host;
-        ticket.sink_host = job->plan->target_host;
-        ticket.path = path_for(job, step->row.attempt);
-        if (authority_ticket(job->runner->authority, &ticket, &bytes, err) < 0) {
-                buffer_fini(&bytes);
-                return -1;
+        drover__ticket__init(ticket);
+        ticket->job = memory_string(job->row.id);
+        ticket->disk = memory_string(disk);
+        ticket->attempt = step->row.attempt;
+        ticket->source_host = memory_string(job->plan->source_host);
+        ticket->sink_host = memory_string(job->plan->target_host);
+        ticket->path = path_for(job, step->row.attempt);
+        int r = authority_ticket(job->runner->authority, ticket, &bytes, err);
+        if (r == 0) {
+                ret->len = bytes.length;
+                ret->data = memory_new(bytes.length + 1);
+                memcpy(ret->data, bytes.data, bytes.length);
         }
-        ret->len = bytes.length;
-        ret->data = memory_new(bytes.length + 1);
-        memcpy(ret->data, bytes.data, bytes.length);
         buffer_fini(&bytes);
-        return 0;
+        proto_free(&ticket->base);
+        return r;
 }
 
 // Both ends of one attempt need the same ticket: the end that is asked first has it made, and it is kept beside the

@@ -307,7 +307,7 @@ static void drop_finished(struct runner *runner) {
                 struct job *job = *link;
                 bool final = job_states[job->sm.current].final;
                 if (job->changed || final)
-                        follow_tell(runner, job, final);
+                        follow_tell(runner, job, final || job->sm.current == JOB_NEEDS_OPERATOR);
                 if (final) {
                         *link = job->next;
                         runner->n_jobs--;

@@ -86,20 +86,24 @@ static void begin_undo(struct job *job) {
                 engine_log(job, NULL, "cannot record the undoing", &err);
 }
 
-void finish_fail(struct job *job, const struct error *why) {
+// Undoing or finishing has met something that waiting does not mend. The first cause stays the job's error.
+static void need_operator(struct job *job, const struct error *why) {
         struct error err = ERROR_INIT;
-        bool stuck = job->row.undoing || job->row.committed;
-        if (!stuck)
+        if (job->error.code == ERROR_NONE)
                 job->error = *why;
-        if (stuck) {
-                job->error = *why;
-                error_hint(&job->error, "mend the cause, then: drover job retry %s", job->row.id);
-                engine_set_state(job, JOB_NEEDS_OPERATOR);
-                engine_log(job, NULL, "job needs an operator", why);
-                if (job_store(job, job->runner->store, &err) < 0)
-                        engine_log(job, NULL, "cannot record the job", &err);
+        engine_set_state(job, JOB_NEEDS_OPERATOR);
+        engine_note(job, "%s; when that is mended: drover job retry %s", why->message, job->row.id);
+        engine_log(job, NULL, "job needs an operator", why);
+        if (job_store(job, job->runner->store, &err) < 0)
+                engine_log(job, NULL, "cannot record the job", &err);
+}
+
+void finish_fail(struct job *job, const struct error *why) {
+        if (job->row.undoing || job->row.committed) {
+                need_operator(job, why);
                 return;
         }
+        job->error = *why;
         if (job->recipe->undo)
                 begin_undo(job);
         else
@@ -117,12 +121,9 @@ static void forget_results(struct job *job) {
 void finish_end(struct job *job) {
         struct runner *runner = job->runner;
         struct error err = ERROR_INIT;
-        enum job_state state = job->error.code == ERROR_NONE                                     ? JOB_DONE
-                               : job->row.cancel_requested || job->error.code == ERROR_CANCELLED ? JOB_CANCELLED
-                                                                                                 : JOB_FAILED;
-        bool was_undone = job->row.undoing && state == JOB_DONE;
-        if (was_undone) // an undo that an operator helped along: its first cause is in the steps
-                state = JOB_FAILED;
+        enum job_state state = job->error.code == ERROR_NONE ? JOB_DONE : JOB_FAILED;
+        if (state == JOB_FAILED && (job->row.cancel_requested || job->error.code == ERROR_CANCELLED))
+                state = JOB_CANCELLED;
         engine_set_state(job, state);
         job->row.finished_ms = clock_wall_ms();
         forget_results(job);

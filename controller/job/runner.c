@@ -335,7 +335,8 @@ int runner_retry(struct runner *runner, const char *id, struct error *err) {
                         step->cancelling = false;
                 }
         }
-        error_clear(&job->error);
+        if (!job->row.undoing)
+                error_clear(&job->error);
         job->transient_failures = job->copy_faults = 0;
         job->retry_at_ms = 0;
         engine_set_state(job, JOB_RUNNING);
