@@ -83,8 +83,7 @@ static int lookup(virConnectPtr conn, const char *name, virStoragePoolPtr *ret, 
         return 0;
 }
 
-// A pool whose volumes are the files of a directory. Gives that directory, or NULL for other types; caller frees.
-static int directory_of(virStoragePoolPtr pool, char **ret_path, char **ret_type, struct error *err) {
+int pool_directory_of(virStoragePoolPtr pool, char **ret_path, char **ret_type, struct error *err) {
         _cleanup_(free_p) char *xml = virStoragePoolGetXMLDesc(pool, 0);
         if (!xml)
                 return connection_error(err, "read the pool");
@@ -108,7 +107,7 @@ int pool_open(virConnectPtr conn, const char *name, struct pool_directory *ret, 
         if (lookup(conn, name, &pool, err) < 0)
                 return -1;
         _cleanup_(free_p) char *path = NULL, *type = NULL;
-        if (directory_of(pool, &path, &type, err) < 0)
+        if (pool_directory_of(pool, &path, &type, err) < 0)
                 return error_prefix(err, "pool %s", name);
         if (!path) {
                 error_set(err, ERROR_REFUSED, "pool %s is of type %s; only dir, fs and netfs pools hold image files",
@@ -198,7 +197,7 @@ void pool_table_free(struct pool_table *table) {
 // A pool that cannot be read (undefined meanwhile) is left out.
 static void table_add(struct pool_table *table, virStoragePoolPtr pool) {
         char *path = NULL;
-        if (directory_of(pool, &path, NULL, NULL) < 0 || !path)
+        if (pool_directory_of(pool, &path, NULL, NULL) < 0 || !path)
                 return;
         struct pool_entry *entry = &table->entries[table->n++];
         *entry = (struct pool_entry){.name = memory_string(virStoragePoolGetName(pool)), .path = path};

@@ -23,6 +23,9 @@ int pool_open_path(const char *directory, struct pool_directory *ret,
 // Returns a descriptor, or -1; ERROR_NOT_FOUND when absent and not to be made.
 #define POOL_SIDECAR ".drover"
 int pool_sidecar(const struct pool_directory *directory, bool make, struct error *err);
+// The directory of a pool whose volumes are files, or NULL for other types; and the type (ret_type may be NULL). Caller
+// frees both.
+int pool_directory_of(virStoragePoolPtr pool, char **ret_path, char **ret_type, struct error *err);
 int pool_refresh(virConnectPtr conn, const char *pool, struct error *err);
 int pool_refresh_directory(virConnectPtr conn, const char *directory,
                            struct error *err); // the active pool with this target path, if any

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Disks on the host. Images are looked at with our own code and stat(), not with a call to libvirt each; what cannot be
+ * read becomes an obstacle, never a failure of the whole. Blocking, for workers.
+ */
+#include "agent/host/collect_disks.h"
+#include "agent/host/image.h"
+#include "agent/host/obstacle.h"
+#include "agent/host/sharing.h"
+#include "common/cleanup.h"
+#include "common/memory.h"
+#include "common/name.h"
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void replace(char **text, const char *with) {
+        if (*text && *text != (char *) protobuf_c_empty_string)
+                free(*text);
+        *text = memory_string(with);
+}
+
+// A volume becomes a path, a path below a pool's directory becomes a volume as well.
+static void resolve(const struct pool_table *pools, Drover__Domain *domain, Drover__Disk *disk) {
+        if (strcmp(disk->type, "volume") == 0) {
+                _cleanup_(free_p) char *path = pool_table_path(pools, disk->pool, disk->volume);
+                if (path)
+                        replace(&disk->path, path);
+                else
+                        obstacle_add(domain, "pool", "start the pool: virsh pool-start",
+                                     "disk %s: its pool %s is not active, or holds no files", disk->target, disk->pool);
+                return;
+        }
+        const char *volume = NULL, *pool = *disk->path ? pool_table_find(pools, disk->path, &volume) : NULL;
+        if (!pool || strlen(pool) > NAME_VOLUME_MAX || strlen(volume) > NAME_VOLUME_MAX)
+                return;
+        replace(&disk->pool, pool);
+        replace(&disk->volume, volume);
+}
+
+static void add_header_obstacles(Drover__Domain *domain, const Drover__Disk *disk, const struct image *image) {
+        _cleanup_(free_p) char *repair = memory_format("qemu-img check -r all %s", disk->path);
+        if (image->has_data_file)
+                obstacle_add(domain, "data-file", "copy it into one file: qemu-img convert",
+                             "disk %s: its data lies in another file than its image", disk->target);
+        if (image->encrypted)
+                obstacle_add(domain, "encryption", "decrypt it: qemu-img convert",
+                             "disk %s: its image is encrypted with a key of this host", disk->target);
+        if (image->corrupt)
+                obstacle_add(domain, "corrupt", repair, "disk %s: its image is marked as corrupt", disk->target);
+}
+
+static void add_chain(Drover__Domain *domain, Drover__Disk *disk, bool active) {
+        char **paths = NULL;
+        unsigned n = 0;
+        if (image_chain(disk->path, disk->format, &paths, &n, NULL) < 0)
+                return;
+        disk->backing_chain = paths;
+        disk->n_backing_chain = n;
+        if (n == 0) {
+                free(steal(&disk->backing_chain));
+                return;
+        }
+        _cleanup_(free_p) char *hint =
+                active ? memory_format("virsh blockpull %s %s --wait", domain->name, disk->target)
+                       : memory_format("qemu-img convert -O qcow2 %s NEW, and virsh edit %s", disk->path, domain->name);
+        obstacle_add(domain, "backing-chain", hint, "disk %s: its image depends on %s", disk->target, paths[0]);
+}
+
+static void measure_file(Drover__Domain *domain, Drover__Disk *disk, bool active, bool fenced) {
+        struct image image;
+        struct error error = ERROR_INIT;
+        if (image_inspect_at(AT_FDCWD, disk->path, disk->format, &image, &error) < 0) {
+                if (fenced && error.code == ERROR_NOT_FOUND)
+                        return;
+                const char *code = error.code == ERROR_NOT_FOUND ? "image-missing" : "image";
+                obstacle_add(domain, code, "put the image in its place, or remove the disk: virsh edit", "disk %s: %s",
+                             disk->target, error.message);
+                return;
+        }
+        disk->capacity_bytes = image.virtual_bytes;
+        disk->allocation_bytes = image.allocated_bytes;
+        disk->file_bytes = image.file_bytes;
+        add_header_obstacles(domain, disk, &image);
+        if (image.has_backing)
+                add_chain(domain, disk, active);
+}
+
+static void measure_other(virDomainPtr handle, Drover__Disk *disk) {
+        virDomainBlockInfo info;
+        if (virDomainGetBlockInfo(handle, disk->target, &info, 0) < 0)
+                return; // a device that is away; the obstacle of its type has been told
+        disk->capacity_bytes = info.capacity;
+        disk->allocation_bytes = info.allocation;
+}
+
+static void look_for_job(virDomainPtr handle, Drover__Domain *domain, const Drover__Disk *disk) {
+        virDomainBlockJobInfo info;
+        if (virDomainGetBlockJobInfo(handle, disk->target, &info, 0) <= 0)
+                return;
+        _cleanup_(free_p) char *hint =
+                memory_format("wait for its end, or: virsh blockjob %s %s --abort", domain->name, disk->target);
+        obstacle_add(domain, "block-job", hint, "disk %s: a block job of libvirt is running", disk->target);
+}
+
+void collect_disks(virDomainPtr handle, const struct pool_table *pools, bool active, bool fenced,
+                   Drover__Domain *domain) {
+        for (size_t i = 0; i < domain->n_disks; i++) {
+                Drover__Disk *disk = domain->disks[i];
+                if (!*disk->type) // an empty drive
+                        continue;
+                resolve(pools, domain, disk);
+                bool file = strcmp(disk->type, "file") == 0 || strcmp(disk->type, "volume") == 0;
+                if (file && *disk->path)
+                        measure_file(domain, disk, active, fenced);
+                else if (!file)
+                        measure_other(handle, disk);
+                if (active && strcmp(disk->device, "disk") == 0)
+                        look_for_job(handle, domain, disk);
+        }
+}
+
+// ---- who else ----
+
+// The images of a domain and all they depend on. A medium in a drive is only read, and commonly shared.
+static unsigned images_of(const Drover__Domain *domain, struct sharing_image **ret) {
+        struct sharing_image *images = NULL;
+        unsigned n = 0;
+        for (size_t i = 0; i < domain->n_disks; i++) {
+                const Drover__Disk *disk = domain->disks[i];
+                if (strcmp(disk->device, "disk") != 0 && strcmp(disk->device, "lun") != 0)
+                        continue;
+                images = memory_grow(images, n + 1 + disk->n_backing_chain, sizeof(*images));
+                n += sharing_image_of(disk->path, &images[n]);
+                for (size_t j = 0; j < disk->n_backing_chain; j++)
+                        n += sharing_image_of(disk->backing_chain[j], &images[n]);
+        }
+        *ret = images;
+        return n;
+}
+
+// The table may be older than the other domain's end.
+static char *name_of(virConnectPtr conn, const char *uuid) {
+        _cleanup_(domain_free_p) virDomainPtr other = virDomainLookupByUUIDString(conn, uuid);
+        if (other)
+                return memory_string(virDomainGetName(other));
+        if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+                sharing_set(uuid, NULL, 0);
+        return NULL;
+}
+
+static void check_disk(virConnectPtr conn, Drover__Domain *domain, Drover__Disk *disk) {
+        struct sharing_image image;
+        char uuid[NAME_UUID_LENGTH + 1];
+        if (!sharing_image_of(disk->path, &image) || !sharing_other(domain->uuid, &image, uuid))
+                return;
+        _cleanup_(free_p) char *name = name_of(conn, uuid);
+        if (!name)
+                return;
+        disk->in_use_elsewhere = true;
+        _cleanup_(free_p) char *hint =
+                memory_format("give %s an image of its own, or remove the disk there: virsh edit %s", name, name);
+        obstacle_add(domain, "shared-disk", hint, "disk %s: %s uses the same image", disk->target, name);
+}
+
+void collect_images(const Drover__Domain *domain) {
+        struct sharing_image *images = NULL;
+        unsigned n = images_of(domain, &images);
+        sharing_set(domain->uuid, images, n);
+        free(images);
+}
+
+void collect_sharing(virConnectPtr conn, Drover__Domain *domain) {
+        collect_images(domain);
+        for (size_t i = 0; i < domain->n_disks; i++)
+                if (strcmp(domain->disks[i]->device, "disk") == 0)
+                        check_disk(conn, domain, domain->disks[i]);
+}

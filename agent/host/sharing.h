@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * Which domain of this host uses which image file, as last read: so that reading one domain can tell that another one
+ * has the same image without reading all of them. One table for the process (it is about the one libvirt of this host),
+ * behind a lock; files are known by device and inode, so that two paths to one file are one. Any thread.
+ */
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct sharing_image {
+        dev_t device;
+        ino_t inode;
+};
+bool sharing_image_of(const char *path, struct sharing_image *ret); // false: there is no such file
+// Replace what is known of one domain.
+void sharing_set(const char *uuid, const struct sharing_image *images, unsigned n);
+// The UUID of another domain that uses the image; false: none. ret: 37 bytes.
+bool sharing_other(const char *uuid, const struct sharing_image *image, char *ret_uuid);
+// Forget every domain that is not in the list.
+void sharing_keep(const char *const *uuids, unsigned n);
