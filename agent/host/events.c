@@ -290,14 +290,13 @@ static bool stopping(struct events *events) {
         return stop;
 }
 
-// One turn of libvirt's loop; while there is no connection it ends when the next try is due.
-static void turn(struct events *events) {
-        if (!events->registrations.conn) {
-                uint64_t now = clock_ms(&system_clock), due = events->next_try_ms;
+// Under the lock, so that it does not undo the timer with which events_stop() ends the turn.
+static void arm(struct events *events) {
+        uint64_t now = clock_ms(&system_clock), due = events->next_try_ms;
+        pthread_mutex_lock(&events->lock);
+        if (!events->stop && !events->registrations.conn)
                 virEventUpdateTimeout(events->timer, due > now ? (int) (due - now) : 0);
-        }
-        if (virEventRunDefaultImpl() < 0)
-                usleep(FIRST_RETRY_MS * 1000); // it cannot poll: do not spin
+        pthread_mutex_unlock(&events->lock);
 }
 
 static void *run(void *data) {
@@ -310,8 +309,10 @@ static void *run(void *data) {
                 }
                 if (!events->registrations.conn && clock_ms(&system_clock) >= events->next_try_ms)
                         try_connect(events);
-                if (!stopping(events))
-                        turn(events);
+                arm(events);
+                // One turn of libvirt's loop; while there is no connection it ends when the next try is due.
+                if (!stopping(events) && virEventRunDefaultImpl() < 0)
+                        usleep(FIRST_RETRY_MS * 1000); // it cannot poll: do not spin
         }
         deregister(&events->registrations);
         return NULL;
@@ -355,8 +356,8 @@ void events_stop(struct events *events) {
                 return;
         pthread_mutex_lock(&events->lock);
         events->stop = true;
-        pthread_mutex_unlock(&events->lock);
         virEventUpdateTimeout(events->timer, 0); // ends the turn that libvirt's loop is in
+        pthread_mutex_unlock(&events->lock);
         pthread_join(events->thread, NULL);
         virEventRemoveTimeout(events->timer);
         uv_close((uv_handle_t *) &events->wake, on_closed);
