@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What every lab guest boots from: a Debian cloud kernel and an initramfs with busybox and qemu-ga.
 
 Both are made once and kept in a cache (DROVER_LAB_CACHE, else /var/cache/drover-lab), the initramfs under a name that
@@ -11,6 +12,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from labkit import shell
@@ -37,6 +39,44 @@ def boot_dir():
             build_boot(package, Path(work))
             put_in_place(Path(work), boot)
     return boot
+
+
+def accelerator():
+    """"kvm" if a guest has been seen to boot under it here, else "tcg"; the finding is kept in the cache."""
+    chosen = os.environ.get("DROVER_LAB_ACCEL")
+    if chosen:
+        if chosen not in ("kvm", "tcg"):
+            raise shell.Failure(f"DROVER_LAB_ACCEL={chosen!r}: it is 'kvm' or 'tcg'")
+        return chosen
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    machine = hashlib.sha256("".join([*os.uname()[2:4], cpu_model()]).encode()).hexdigest()[:16]
+    finding = cache_dir() / f"accelerator-{machine}"
+    if not finding.exists():
+        shell.say("trying once whether a guest boots under KVM here")
+        finding.write_text("kvm" if boots_under_kvm() else "tcg")
+    return finding.read_text()
+
+
+def cpu_model():
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return found.group(1) if found else ""
+
+
+def boots_under_kvm(seconds=6):
+    boot = boot_dir()
+    qemu = subprocess.Popen(
+        ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", "pc,accel=kvm", "-cpu", "host", "-m", "128",
+         "-serial", "stdio", "-kernel", f"{boot}/vmlinux", "-initrd", f"{boot}/initrd", "-append", "console=ttyS0 quiet"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    said, deadline = b"", time.monotonic() + seconds
+    os.set_blocking(qemu.stdout.fileno(), False)
+    while b"lab-guest: up" not in said and time.monotonic() < deadline and qemu.poll() is None:
+        said += qemu.stdout.read() or b""
+        time.sleep(0.05)
+    qemu.kill()
+    qemu.wait()
+    return b"lab-guest: up" in said
 
 
 def kernel_package():

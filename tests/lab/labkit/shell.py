@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Running other programs: short wrappers that fail with one line that says what failed and why."""
 
 import subprocess
