@@ -81,7 +81,7 @@ int authority_renew_own(struct authority *authority, bool *ret_renewed, struct e
         _cleanup_(X509_free_p) X509 *certificate = NULL;
         _cleanup_(free_p) char *path = authority_path(authority, "server.crt");
         struct tls_credentials *credentials;
-        struct store_certificate record;
+        struct store_certificate record = {0};
         int64_t life = authority->server_not_after - authority->server_issued_at;
         if (authority->credentials && authority_now(authority) < authority->server_issued_at + life / 3 * 2) {
                 *ret_renewed = false;
@@ -119,7 +119,7 @@ static int keep_certificate(struct authority *authority, const struct store_cert
 int authority_renew(struct authority *authority, const struct identity *peer, const uint8_t *csr_der, size_t length,
                     struct buffer *certificate_pem, struct buffer *authority_pem, struct error *err) {
         _cleanup_(X509_free_p) X509 *certificate = NULL;
-        struct store_certificate record;
+        struct store_certificate record = {0};
         if (authority_check_peer(authority, peer, err) < 0 ||
             authority_issue(authority, peer->kind, peer->name, csr_der, length, &certificate, &record, err) < 0 ||
             keep_certificate(authority, &record, peer->certificate_sha256, err) < 0 ||

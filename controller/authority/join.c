@@ -142,7 +142,7 @@ int authority_join(struct authority *authority, const Drover__JoinRequest *reque
                    struct error *err) {
         _cleanup_(X509_free_p) X509 *certificate = NULL;
         struct store_certificate record;
-        struct store_token token;
+        struct store_token token = {0};
         uint32_t version;
         char uuid[NAME_UUID_LENGTH + 1] = "";
         Drover__JoinReply *reply;

@@ -64,8 +64,8 @@ struct fleet_host *fleet_host_add(struct fleet *fleet, const char *uuid, const c
                 return known;
         struct member *member = member_new(uuid, site, name);
         size_t place = place_of(fleet, site, name);
-        fleet->hosts = memory_grow(fleet->hosts, fleet->n_hosts + 1, sizeof(*fleet->hosts));
-        memmove(&fleet->hosts[place + 1], &fleet->hosts[place], (fleet->n_hosts - place) * sizeof(*fleet->hosts));
+        fleet->hosts = memory_grow(fleet->hosts, fleet->n_hosts + 1, sizeof(void *));
+        memmove(&fleet->hosts[place + 1], &fleet->hosts[place], (fleet->n_hosts - place) * sizeof(void *));
         fleet->hosts[place] = &member->host;
         fleet->n_hosts++;
         index_add(fleet->hosts_by_uuid, member->host.uuid, member);
@@ -105,7 +105,7 @@ void fleet_host_remove(struct fleet *fleet, const char *uuid) {
         }
         fleet_notify(fleet, host, "");
         fleet->n_hosts--;
-        memmove(&fleet->hosts[place], &fleet->hosts[place + 1], (fleet->n_hosts - place) * sizeof(*fleet->hosts));
+        memmove(&fleet->hosts[place], &fleet->hosts[place + 1], (fleet->n_hosts - place) * sizeof(void *));
         index_remove(fleet->hosts_by_uuid, host->uuid, host);
         member_free(fleet, member_of(host));
 }

@@ -73,7 +73,7 @@ static void keep(struct found *found, struct fleet_vm *vm) {
         if (place == NAMES_MAX)
                 return;
         size_t moved = (kept == NAMES_MAX ? kept - 1 : kept) - place;
-        memmove(&found->vms[place + 1], &found->vms[place], moved * sizeof(found->vms[0]));
+        memmove(&found->vms[place + 1], &found->vms[place], moved * sizeof(void *));
         found->vms[place] = vm;
 }
 

@@ -60,8 +60,8 @@ void shelf_put(struct shelf *shelf, enum shelf_kind kind, ProtobufCMessage *item
         if (found) {
                 proto_free(shelf->items[place]);
         } else {
-                shelf->items = memory_grow(shelf->items, shelf->n + 1, sizeof(*shelf->items));
-                memmove(&shelf->items[place + 1], &shelf->items[place], (shelf->n - place) * sizeof(*shelf->items));
+                shelf->items = memory_grow(shelf->items, shelf->n + 1, sizeof(void *));
+                memmove(&shelf->items[place + 1], &shelf->items[place], (shelf->n - place) * sizeof(void *));
                 shelf->n++;
         }
         shelf->items[place] = item;
@@ -74,7 +74,7 @@ bool shelf_drop(struct shelf *shelf, enum shelf_kind kind, const char *key) {
                 return false;
         proto_free(shelf->items[place]);
         shelf->n--;
-        memmove(&shelf->items[place], &shelf->items[place + 1], (shelf->n - place) * sizeof(*shelf->items));
+        memmove(&shelf->items[place], &shelf->items[place + 1], (shelf->n - place) * sizeof(void *));
         return true;
 }
 

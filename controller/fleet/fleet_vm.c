@@ -29,8 +29,8 @@ static size_t place_of(const struct fleet_host *host, const Drover__Domain *doma
 static void insert(struct fleet_host *host, struct fleet_vm *vm) {
         size_t place = place_of(host, vm->domain), n = host->n_vms;
         if (n == 0 || (n >= 4 && (n & (n - 1)) == 0))
-                host->vms = memory_grow(host->vms, n < 4 ? 4 : n * 2, sizeof(*host->vms));
-        memmove(&host->vms[place + 1], &host->vms[place], (n - place) * sizeof(*host->vms));
+                host->vms = memory_grow(host->vms, n < 4 ? 4 : n * 2, sizeof(void *));
+        memmove(&host->vms[place + 1], &host->vms[place], (n - place) * sizeof(void *));
         host->vms[place] = vm;
         host->n_vms++;
 }
@@ -38,7 +38,7 @@ static void insert(struct fleet_host *host, struct fleet_vm *vm) {
 static void take_out(struct fleet_host *host, const Drover__Domain *domain) {
         size_t place = place_of(host, domain);
         host->n_vms--;
-        memmove(&host->vms[place], &host->vms[place + 1], (host->n_vms - place) * sizeof(*host->vms));
+        memmove(&host->vms[place], &host->vms[place + 1], (host->n_vms - place) * sizeof(void *));
 }
 
 // The keys are within the domain, so a domain enters and leaves the indexes with them.

@@ -45,6 +45,11 @@ static inline uint64_t hand_monotonic(void *data) {
 
 static const struct clock hand_clock = {.monotonic_ms = hand_monotonic, .wall_seconds = hand_wall};
 
+static inline void append(char *text, size_t size, const char *more) {
+        size_t length = strlen(text);
+        snprintf(text + length, size - length, "%s", more);
+}
+
 static inline struct store *open_store(const char *name) {
         struct store *store = NULL;
         OK(store_open(scratch_path(name), &store, err));

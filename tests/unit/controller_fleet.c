@@ -22,7 +22,7 @@ static void with_pool(Drover__InventoryPart *part, const char *uuid, const char 
         drover__pool__init(pool);
         pool->uuid = memory_string(uuid);
         pool->name = memory_string(name);
-        part->pools = memory_grow(part->pools, part->n_pools + 1, sizeof(*part->pools));
+        part->pools = memory_grow(part->pools, part->n_pools + 1, sizeof(void *));
         part->pools[part->n_pools++] = pool;
 }
 
@@ -31,7 +31,7 @@ static void with_network(Drover__InventoryPart *part, const char *uuid, const ch
         drover__network__init(network);
         network->uuid = memory_string(uuid);
         network->name = memory_string(name);
-        part->networks = memory_grow(part->networks, part->n_networks + 1, sizeof(*part->networks));
+        part->networks = memory_grow(part->networks, part->n_networks + 1, sizeof(void *));
         part->networks[part->n_networks++] = network;
 }
 
@@ -40,7 +40,7 @@ static void with_retired(Drover__InventoryPart *part, const char *job, const cha
         drover__retired__init(retired);
         retired->job = memory_string(job);
         retired->vm_name = memory_string(name);
-        part->retired = memory_grow(part->retired, part->n_retired + 1, sizeof(*part->retired));
+        part->retired = memory_grow(part->retired, part->n_retired + 1, sizeof(void *));
         part->retired[part->n_retired++] = retired;
 }
 
@@ -346,7 +346,7 @@ static char *numbered_uuid(unsigned number) {
 }
 
 static void with_many(Drover__InventoryPart *part, unsigned first, unsigned n) {
-        part->domains = memory_grow(part->domains, part->n_domains + n, sizeof(*part->domains));
+        part->domains = memory_grow(part->domains, part->n_domains + n, sizeof(void *));
         for (unsigned i = 0; i < n; i++) {
                 _cleanup_(free_p) char *uuid = numbered_uuid(first + i), *name = memory_format("vm%u", first + i);
                 part->domains[part->n_domains++] = domain_of(uuid, name, "running");

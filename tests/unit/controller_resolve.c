@@ -48,8 +48,10 @@ static void is_host(const char *text, const char *uuid) {
 static void expect_error(const struct error *err, enum error_code code, const char *message, const char *hints) {
         char seen[ERROR_HINTS_MAX * (ERROR_HINT_MAX + 2)] = "";
         assert_error(*err, code, message);
-        for (unsigned i = 0; i < err->n_hints; i++)
-                strcat(strcat(seen, i ? "; " : ""), err->hints[i]);
+        for (unsigned i = 0; i < err->n_hints; i++) {
+                append(seen, sizeof(seen), i ? "; " : "");
+                append(seen, sizeof(seen), err->hints[i]);
+        }
         assert_string_equal(seen, hints);
 }
 

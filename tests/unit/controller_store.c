@@ -187,7 +187,8 @@ static void expect_jobs(struct store *store, const char *state, bool unfinished,
         char seen[200] = "";
         OK(store_jobs(store, state, unfinished, limit, &list, &n, err));
         for (unsigned i = 0; i < n; i++) {
-                strcat(strcat(seen, list[i].id), " ");
+                append(seen, sizeof(seen), list[i].id);
+                append(seen, sizeof(seen), " ");
                 store_job_fini(&list[i]);
         }
         free(list);
@@ -355,7 +356,8 @@ static void expect_open_tokens(struct store *store, int64_t now, const char *ids
         char seen[200] = "";
         OK(store_tokens_open(store, now, &list, &n, err));
         for (unsigned i = 0; i < n; i++)
-                strcat(strcat(seen, list[i].id), " ");
+                append(seen, sizeof(seen), list[i].id);
+        append(seen, sizeof(seen), " ");
         free(list);
         assert_string_equal(seen, ids);
 }

@@ -65,7 +65,7 @@ static inline Drover__InventoryPart *whole_of(uint64_t generation) {
 }
 
 static inline void with_domain(Drover__InventoryPart *part, const char *uuid, const char *name, const char *at) {
-        part->domains = memory_grow(part->domains, part->n_domains + 1, sizeof(*part->domains));
+        part->domains = memory_grow(part->domains, part->n_domains + 1, sizeof(void *));
         part->domains[part->n_domains++] = domain_of(uuid, name, at);
 }
 
