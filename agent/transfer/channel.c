@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define LINGER_MS 2000
+#define LINGER_MS    2000
 #define ADDRESS_TEXT 80
 // One key of AES-GCM is good for 2^24 records and more (RFC 8446, 5.5); a new one comes long before.
 #define KEY_BYTES (64ull << 30)
@@ -38,8 +38,13 @@ static void write_address(struct channel *channel) {
                 snprintf(channel->address, sizeof channel->address, "%s:%u", text, ntohs(v4->sin_port));
         } else if (storage.ss_family == AF_INET6) {
                 const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *) &storage;
-                inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
-                snprintf(channel->address, sizeof channel->address, "[%s]:%u", text, ntohs(v6->sin6_port));
+                bool mapped = IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
+                if (mapped)
+                        inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], text, sizeof text);
+                else
+                        inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+                snprintf(channel->address, sizeof channel->address, mapped ? "%s:%u" : "[%s]:%u", text,
+                         ntohs(v6->sin6_port));
         }
 }
 
@@ -61,9 +66,8 @@ void channel_free(struct channel *channel) {
 int channel_dial(const char *host, uint16_t port, struct flow *flow, const struct clock *clock, struct channel **ret,
                  struct error *err) {
         int fd;
-        bool v6 = strchr(host, ':');
         if (wire_connect(host, port, flow, clock, CHANNEL_CONNECT_MS, &fd, err) < 0)
-                return error_prefix(err, v6 ? "[%s]:%u" : "%s:%u", host, port);
+                return -1;
         *ret = channel_new(fd, clock);
         channel_set_flow(*ret, flow);
         return 0;
@@ -92,7 +96,7 @@ const struct identity *channel_peer(const struct channel *channel) {
 
 // The socket's own error says more than OpenSSL, which only knows that there was one.
 static int failure(struct channel *channel, int result, struct error *err) {
-        if (!channel->wire.failed)
+        if (channel->wire.error.code == ERROR_NONE)
                 return tls_failure(channel->ssl, result, err);
         tls_failure(channel->ssl, result, NULL); // empties OpenSSL's queue
         if (err)
@@ -184,10 +188,6 @@ bool channel_readable(struct channel *channel) {
         return SSL_pending(channel->ssl) > 0 || wire_readable(&channel->wire);
 }
 
-void channel_linger(struct channel *channel) {
-        wire_drain(&channel->wire, LINGER_MS);
-}
-
 // ---- frames
 int channel_send(struct channel *channel, const Drover__DataEnvelope *envelope, struct error *err) {
         _cleanup_(buffer_fini) struct buffer frame;
@@ -201,12 +201,16 @@ int channel_send(struct channel *channel, const Drover__DataEnvelope *envelope, 
         return envelope->body_case == DROVER__DATA_ENVELOPE__BODY_BLOCK ? 0 : channel_flush(channel, err);
 }
 
-int channel_send_failure(struct channel *channel, const struct error *why, struct error *err) {
+void channel_say_why(struct channel *channel, const struct error *why) {
         Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
         _cleanup_(proto_free_p) ProtobufCMessage *message = (ProtobufCMessage *) proto_failure(why);
         envelope.body_case = DROVER__DATA_ENVELOPE__BODY_FAILURE;
         envelope.failure = (Drover__Failure *) message;
-        return channel_send(channel, &envelope, err);
+        channel_set_flow(channel, NULL);
+        channel_set_deadline(channel, LINGER_MS);
+        error_clear(&channel->wire.error);
+        if (channel_send(channel, &envelope, NULL) == 0)
+                wire_drain(&channel->wire, LINGER_MS);
 }
 
 // The wait for the first byte is no part of the frame.
@@ -214,8 +218,8 @@ static int read_header(struct channel *channel, uint32_t *ret_length, struct err
         uint8_t header[FRAME_HEADER];
         if (read_all(channel, header, 1, err) < 0 || channel_read(channel, header + 1, sizeof header - 1, err) < 0)
                 return -1;
-        uint32_t length = (uint32_t) header[0] << 24 | (uint32_t) header[1] << 16 | (uint32_t) header[2] << 8 |
-                          header[3];
+        uint32_t length =
+                (uint32_t) header[0] << 24 | (uint32_t) header[1] << 16 | (uint32_t) header[2] << 8 | header[3];
         if (length == 0 || length > CHANNEL_FRAME_MAX)
                 return error_set(err, ERROR_PROTOCOL, "a frame of %u bytes is outside 1 to %u", length,
                                  CHANNEL_FRAME_MAX);

@@ -2,9 +2,9 @@
 #pragma once
 /*
  * A channel: one TCP connection with TLS inside, frames inside that, and image bytes between the frames; blocking, with
- * deadlines, for the one thread that holds it at a time. OpenSSL reads and writes through the channel's own buffers, so that
- * the bulk takes few system calls and that nothing is lost when an outer TLS session is taken off and an inner one begins
- * on the same connection (relay).
+ * deadlines, for the one thread that holds it at a time. OpenSSL reads and writes through the channel's own buffers, so
+ * that the bulk takes few system calls and that nothing is lost when an outer TLS session is taken off and an inner one
+ * begins on the same connection (relay).
  *
  * Deadlines: channel_set_deadline() bounds a phase (handshake, hello) as a whole. Without one, CHANNEL_IDLE_MS
  * without a byte on any stream of the flow end it, and so does a frame or a block that takes CHANNEL_FRAME_MS (a peer
@@ -22,10 +22,11 @@
 #define CHANNEL_FRAME_MAX  (16u << 10)
 
 struct channel;
-// Takes the connected socket, also on failure... never fails: what is wrong shows at the first use.
+// Takes the connected socket. Never fails: what is wrong with it shows at the first use.
 struct channel *channel_new(int fd, const struct clock *clock);
 void channel_free(struct channel *channel); // closes the socket; NULL is fine
-// Connects to a host (address or name) within CHANNEL_CONNECT_MS. ERROR_UNREACHABLE: "10.0.0.7:7444: Connection refused".
+// Connects to a host (address or name) within CHANNEL_CONNECT_MS. ERROR_UNREACHABLE: "10.0.0.7:7444: Connection
+// refused".
 int channel_dial(const char *host, uint16_t port, struct flow *flow, const struct clock *clock, struct channel **ret,
                  struct error *err);
 // Whose transfer it serves: its stop, its idle time, its count of bytes. NULL: nobody's yet.
@@ -39,12 +40,12 @@ const char *channel_address(const struct channel *channel);                // "1
 int channel_secure(struct channel *channel, struct tls_credentials *credentials, enum identity_kind peer, bool server,
                    struct error *err);
 const struct identity *channel_peer(const struct channel *channel);
-// Take the session off: wait for the peer's close_notify, answer it. What follows on the connection is no longer TLS of ours.
+// Take the session off: wait for the peer's close_notify, answer it. What follows on the connection is no longer TLS of
+// ours.
 int channel_strip(struct channel *channel, struct error *err);
 
 // One frame, sent at once.
 int channel_send(struct channel *channel, const Drover__DataEnvelope *envelope, struct error *err);
-int channel_send_failure(struct channel *channel, const struct error *why, struct error *err);
 // One frame. A Failure is given as such; proto_free() the envelope.
 int channel_receive(struct channel *channel, Drover__DataEnvelope **ret, struct error *err);
 // A frame that must be `body`; a Failure becomes the error: "the sink failed: ...", `who` being "the sink".
@@ -56,6 +57,6 @@ int channel_flush(struct channel *channel, struct error *err);
 int channel_read(struct channel *channel, void *bytes, size_t length, struct error *err);
 // Whether something has arrived, without waiting.
 bool channel_readable(struct channel *channel);
-// After a failure: no more is sent, what still arrives is thrown away for a moment, so that our last words are not
-// overtaken by a reset.
-void channel_linger(struct channel *channel);
+// Our last words: tells the peer why, if the channel still works, then throws away for a moment what still arrives, so
+// that the words are not overtaken by a reset. Serves no flow any more.
+void channel_say_why(struct channel *channel, const struct error *why);

@@ -23,8 +23,8 @@ size_t digest_leaves(size_t length); // of a block of this length
 struct digest;
 struct digest *digest_new(uint64_t bytes);
 void digest_free(struct digest *digest);
-// One block (hash) or a range of zeros (hash NULL) that begins at a multiple of TRANSFER_BLOCK and ends at one or at the
-// end of the image. ERROR_PROTOCOL when it overlaps what was there before; ERROR_CANCELLED after digest_stop().
+// One block (hash) or a range of zeros (hash NULL) that begins at a multiple of TRANSFER_BLOCK and ends at one or at
+// the end of the image. ERROR_PROTOCOL when it overlaps what was there before; ERROR_CANCELLED after digest_stop().
 int digest_add(struct digest *digest, uint64_t offset, uint64_t length, const uint8_t *hash, struct error *err);
 // Waits until every byte has been added and gives the result. ERROR_CANCELLED after digest_stop().
 int digest_wait(struct digest *digest, uint8_t ret_hash[DIGEST_BYTES], struct error *err);

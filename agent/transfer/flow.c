@@ -11,6 +11,7 @@ void flow_init(struct flow *flow, const char *disk, const struct transfer_observ
         flow->observer = observer;
         flow->clock = clock;
         flow->streams = 1;
+        flow->caller = pthread_self();
         atomic_init(&flow->moved_at, clock_ms(clock));
         pthread_condattr_t attributes;
         pthread_condattr_init(&attributes);
@@ -48,6 +49,8 @@ void flow_fail(struct flow *flow, enum flow_weight weight, const struct error *w
 }
 
 bool flow_gives_up(struct flow *flow, bool midway) {
+        if (pthread_equal(pthread_self(), flow->caller))
+                flow_cancelled(flow);
         if (!atomic_load_explicit(&flow->stopping, memory_order_relaxed))
                 return false;
         pthread_mutex_lock(&flow->mutex);

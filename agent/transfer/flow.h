@@ -33,7 +33,8 @@ struct flow {
         atomic_uint_least64_t bytes_done, bytes_wire, bytes_zero;
         atomic_uint_least64_t moved_at; // when a byte last moved on any stream, monotonic ms
         atomic_bool stopping;
-        struct digest *digest; // may be NULL; stopped with the flow
+        struct digest *digest; // may be NULL; stopped with the flow; freed by flow_fini()
+        pthread_t caller;
 
         pthread_mutex_t mutex; // of what follows
         pthread_cond_t ended;
@@ -50,7 +51,7 @@ void flow_fini(struct flow *flow);
 void flow_set_digest(struct flow *flow, struct digest *digest);
 // Stop, for this reason. Any thread.
 void flow_fail(struct flow *flow, enum flow_weight weight, const struct error *why);
-// For waiting loops of stream threads: whether to give up now. `midway`: a block is under way.
+// For waiting loops: whether to give up now. `midway`: a block is under way. On the caller's thread asks the observer.
 bool flow_gives_up(struct flow *flow, bool midway);
 // For the caller's thread: ask the observer; true when the flow has stopped.
 bool flow_cancelled(struct flow *flow);
@@ -59,5 +60,6 @@ void flow_state(const struct flow *flow, Drover__TransferState *ret);
 // The reason, or 0 if there is none. Prefixed with the disk's name.
 int flow_result(struct flow *flow, struct error *err);
 bool flow_stopped_by(struct flow *flow, struct error *ret_why); // the reason as it is; false: none
-// Runs work(data, stream) on a thread for each stream and watches until all have ended. Returns what flow_result() does.
+// Runs work(data, stream) on a thread for each stream and watches until all have ended. Returns what flow_result()
+// does.
 int flow_run(struct flow *flow, void (*work)(void *data, unsigned stream), void *data, struct error *err);

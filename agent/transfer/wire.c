@@ -31,8 +31,8 @@ void wire_fini(struct wire *wire) {
         close_p(&wire->fd);
 }
 
-static int fail(struct wire *wire, enum error_code code, const char *why) {
-        wire->failed = true;
+// Ends a wait, not the wire: last words may still be said.
+static int end_wait(struct wire *wire, enum error_code code, const char *why) {
         return error_set(&wire->error, code, "%s", why);
 }
 
@@ -44,7 +44,8 @@ static void moved(struct wire *wire, size_t bytes) {
 }
 
 static bool gives_up(const struct wire *wire) {
-        return wire->flow ? flow_gives_up(wire->flow, wire->unit_began != 0)
+        // A phase with a deadline is not worth finishing, a block under way may be.
+        return wire->flow ? flow_gives_up(wire->flow, wire->unit_began && !wire->deadline)
                           : wire->stop && atomic_load_explicit(wire->stop, memory_order_relaxed);
 }
 
@@ -57,13 +58,13 @@ static int check_time(struct wire *wire, uint64_t since, bool ready) {
         if (moved_at > since)
                 since = moved_at;
         if (gives_up(wire))
-                return fail(wire, ERROR_CANCELLED, "stopped");
+                return end_wait(wire, ERROR_CANCELLED, "stopped");
         if (wire->deadline && now >= wire->deadline)
-                return fail(wire, ERROR_TIMEOUT, "the peer did not answer in time");
+                return end_wait(wire, ERROR_TIMEOUT, "the peer did not answer in time");
         if (!wire->deadline && !ready && now > since && now - since >= CHANNEL_IDLE_MS)
-                return fail(wire, ERROR_TIMEOUT, "no byte has moved for 30 seconds");
+                return end_wait(wire, ERROR_TIMEOUT, "no byte has moved for 30 seconds");
         if (wire->unit_began && now - wire->unit_began >= CHANNEL_FRAME_MS)
-                return fail(wire, ERROR_TIMEOUT, "the peer is too slow: a block took more than 5 minutes");
+                return end_wait(wire, ERROR_TIMEOUT, "the peer is too slow: a block took more than 5 minutes");
         return 0;
 }
 
@@ -88,26 +89,32 @@ static int broken(struct wire *wire) {
         wire->failed = true;
         if (number == EPIPE || number == ECONNRESET)
                 return error_set(&wire->error, ERROR_UNREACHABLE, "the peer broke off the connection");
-        return error_set(&wire->error, ERROR_UNREACHABLE, "%s", strerror(number));
+        return error_set(&wire->error, ERROR_UNREACHABLE, "%s", strerrordesc_np(number));
+}
+
+static ssize_t send_some(struct wire *wire, const uint8_t *bytes, size_t length) {
+        for (;;) {
+                ssize_t n = send(wire->fd, bytes, length, MSG_NOSIGNAL);
+                if (n > 0) {
+                        moved(wire, (size_t) n);
+                        return n;
+                }
+                if (n < 0 && errno != EAGAIN && errno != EINTR)
+                        return broken(wire);
+                if (wait_for(wire, POLLOUT) < 0)
+                        return -1;
+        }
 }
 
 int wire_flush(struct wire *wire) {
         size_t sent = 0;
-        if (wire->failed)
-                return -1;
-        while (sent < wire->out_length) {
-                ssize_t n = send(wire->fd, wire->out + sent, wire->out_length - sent, MSG_NOSIGNAL);
-                if (n > 0) {
+        ssize_t n = wire->failed ? -1 : 0;
+        while (n >= 0 && sent < wire->out_length)
+                if ((n = send_some(wire, wire->out + sent, wire->out_length - sent)) > 0)
                         sent += (size_t) n;
-                        moved(wire, (size_t) n);
-                } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-                        return broken(wire);
-                } else if (wait_for(wire, POLLOUT) < 0) {
-                        return -1;
-                }
-        }
-        wire->out_length = 0;
-        return 0;
+        memmove(wire->out, wire->out + sent, wire->out_length - sent);
+        wire->out_length -= sent;
+        return n < 0 ? -1 : 0;
 }
 
 // More into the empty buffer. 0: the peer has closed.
@@ -224,7 +231,7 @@ static int await_connect(int fd, struct flow *flow, const struct clock *clock, u
                         int number = 0;
                         socklen_t size = sizeof number;
                         getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &size);
-                        return number ? error_set(err, ERROR_UNREACHABLE, "%s", strerror(number)) : 0;
+                        return number ? error_set(err, ERROR_UNREACHABLE, "%s", strerrordesc_np(number)) : 0;
                 }
                 if (clock_ms(clock) >= until)
                         return error_set(err, ERROR_UNREACHABLE, "no answer within %u seconds", milliseconds / 1000);
@@ -238,7 +245,7 @@ static int connect_one(const struct addrinfo *info, struct flow *flow, const str
                 return error_errno(err, errno, "socket");
         if (connect(fd, info->ai_addr, info->ai_addrlen) < 0) {
                 if (errno != EINPROGRESS)
-                        return error_set(err, ERROR_UNREACHABLE, "%s", strerror(errno));
+                        return error_set(err, ERROR_UNREACHABLE, "%s", strerrordesc_np(errno));
                 if (await_connect(fd, flow, clock, until, milliseconds, err) < 0)
                         return -1;
         }

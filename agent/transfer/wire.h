@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 /*
- * The socket under a channel: blocking reads and writes with deadlines through two buffers, offered to OpenSSL as a BIO.
- * OpenSSL reads and writes a record of 16 KiB at a time; the buffers make few system calls of that. They outlive a TLS
- * session, so a session may be taken off and another begun on the same connection. One thread at a time.
+ * The socket under a channel: blocking reads and writes with deadlines through two buffers, offered to OpenSSL as a
+ * BIO. OpenSSL reads and writes a record of 16 KiB at a time; the buffers make few system calls of that. They outlive a
+ * TLS session, so a session may be taken off and another begun on the same connection. One thread at a time.
  */
 #include "agent/transfer/flow.h"
 #include <openssl/bio.h>
@@ -13,16 +13,16 @@
 struct wire {
         int fd;
         const struct clock *clock;
-        struct flow *flow;       // may be NULL
-        const atomic_bool *stop; // instead of a flow; may be NULL
-        uint64_t deadline;       // monotonic ms; 0: none
-        uint64_t unit_began;     // a frame or block is under way since then; 0: none
+        struct flow *flow;                  // may be NULL
+        const atomic_bool *stop;            // instead of a flow; may be NULL
+        uint64_t deadline;                  // monotonic ms; 0: none
+        uint64_t unit_began;                // a frame or block is under way since then; 0: none
         atomic_uint_least64_t own_moved_at; // without a flow
         uint8_t *in, *out;
         size_t in_at, in_length, out_length;
         bool ended;         // the peer has closed its side
-        bool failed;        // `error` says why; nothing works any more
-        struct error error; // first failure of the socket, in full; OpenSSL only knows that there was one
+        bool failed;        // the socket is of no use any more
+        struct error error; // what ended the last wait, or the socket; OpenSSL only knows that something did
 };
 void wire_init(struct wire *wire, int fd, const struct clock *clock); // takes the socket
 void wire_fini(struct wire *wire);

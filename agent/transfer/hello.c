@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The beginning of a stream (see hello.h). */
+#include "agent/transfer/hello.h"
+#include "common/cleanup.h"
+
+DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
+
+int hello_show(struct channel *channel, const struct order *order, unsigned stream, struct error *err) {
+        _cleanup_(proto_free_p) ProtobufCMessage *answer = NULL;
+        Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
+        Drover__DataHello hello = DROVER__DATA_HELLO__INIT;
+        hello.version = PROTO_VERSION_MAX;
+        hello.ticket = order->ticket_bytes;
+        hello.stream = stream;
+        hello.streams = order->streams;
+        envelope.body_case = DROVER__DATA_ENVELOPE__BODY_HELLO;
+        envelope.hello = &hello;
+        if (channel_send(channel, &envelope, err) < 0 ||
+            channel_receive(channel, (Drover__DataEnvelope **) &answer, err) < 0)
+                return -1;
+        const Drover__DataEnvelope *said = (const Drover__DataEnvelope *) answer;
+        if (said->body_case == DROVER__DATA_ENVELOPE__BODY_FAILURE) {
+                proto_error(said->failure, err);
+                return error_prefix(err, "refused");
+        }
+        if (said->body_case != DROVER__DATA_ENVELOPE__BODY_ACCEPT)
+                return error_set(err, ERROR_PROTOCOL, "%s sent \"%s\" out of turn", order_peer_word(order),
+                                 proto_oneof_name(answer, "body"));
+        uint32_t version;
+        return proto_negotiate(said->accept->version, said->accept->version, &version, err);
+}
+
+int hello_hear(struct channel *channel, Drover__DataEnvelope **ret, struct error *err) {
+        _cleanup_(proto_free_p) ProtobufCMessage *message = NULL;
+        uint32_t version;
+        if (channel_expect(channel, DROVER__DATA_ENVELOPE__BODY_HELLO, "the peer", (Drover__DataEnvelope **) &message,
+                           err) < 0)
+                return -1;
+        const Drover__DataHello *hello = ((Drover__DataEnvelope *) message)->hello;
+        if (proto_negotiate(hello->version, hello->version, &version, err) < 0)
+                return -1;
+        if (hello->streams < 1 || hello->streams > FLOW_STREAMS_MAX || hello->stream >= hello->streams)
+                return error_set(err, ERROR_PROTOCOL, "there is no stream %u of %u", hello->stream, hello->streams);
+        *ret = (Drover__DataEnvelope *) steal(&message);
+        return 0;
+}
+
+int hello_accept(struct channel *channel, struct error *err) {
+        Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
+        Drover__DataAccept accept = DROVER__DATA_ACCEPT__INIT;
+        accept.version = PROTO_VERSION_MAX;
+        envelope.body_case = DROVER__DATA_ENVELOPE__BODY_ACCEPT;
+        envelope.accept = &accept;
+        return channel_send(channel, &envelope, err);
+}

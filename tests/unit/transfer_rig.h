@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * Two agents' data planes in one process, with a controller's key and certificates of one authority, over loopback: what
+ * the tests of agent/transfer have in common. Each side of a transfer runs on a thread of its own.
+ */
+#include "agent/transfer/transfer.h"
+#include "agent/transfer/exchange.h"
+#include "common/memory.h"
+#include "common/random.h"
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <stdarg.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#define RIG_SOURCE 0
+#define RIG_SINK   1
+#define RIG_OTHER  2
+#define RIG_HOSTS  3
+#define MIB        (1ull << 20)
+
+static const char *const rig_uuids[RIG_HOSTS] = {"11111111-1111-4111-8111-111111111111",
+                                                 "22222222-2222-4222-8222-222222222222",
+                                                 "33333333-3333-4333-8333-333333333333"};
+
+static struct {
+        EVP_PKEY *authority_key, *controller_key;
+        X509 *authority;
+        struct tls_credentials *hosts[RIG_HOSTS], *controller;
+        struct transfers *agents[RIG_HOSTS];
+        uint16_t ports[RIG_HOSTS];
+        uv_loop_t loop;
+        uv_async_t stop;
+        pthread_t thread;
+} rig;
+
+static inline struct tls_credentials *rig_credentials(enum identity_kind kind, const char *name) {
+        struct identity identity = {.kind = kind};
+        EVP_PKEY *key = NULL;
+        X509 *certificate = NULL;
+        uint8_t *csr = NULL;
+        size_t length = 0;
+        struct tls_credentials *credentials = NULL;
+        snprintf(identity.name, sizeof identity.name, "%s", name);
+        struct pki_request request = {.identity = &identity,
+                                      .common_name = name,
+                                      .not_before = time(NULL) - 60,
+                                      .not_after = time(NULL) + 3600,
+                                      .server = true};
+        assert_int_equal(pki_new_key(&key, NULL), 0);
+        assert_int_equal(pki_new_csr(key, &csr, &length, NULL), 0);
+        assert_int_equal(pki_issue(rig.authority, rig.authority_key, csr, length, &request, &certificate, NULL), 0);
+        assert_int_equal(tls_credentials_new(certificate, key, rig.authority, &credentials, NULL), 0);
+        free(csr);
+        X509_free(certificate);
+        EVP_PKEY_free(key);
+        return credentials;
+}
+
+static inline int rig_listen(uint16_t *ret_port) {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t size = sizeof address;
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(fd, (struct sockaddr *) &address, size), 0);
+        assert_int_equal(listen(fd, 16), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *) &address, &size), 0);
+        *ret_port = ntohs(address.sin_port);
+        return fd;
+}
+
+static inline int rig_dial(uint16_t port) {
+        struct sockaddr_in address = {
+                .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *) &address, sizeof address), 0);
+        return fd;
+}
+
+static inline uint16_t rig_free_port(void) {
+        uint16_t port;
+        close(rig_listen(&port));
+        return port;
+}
+
+static inline void rig_on_stop(uv_async_t *async) {
+        for (unsigned i = 0; i < RIG_HOSTS; i++)
+                transfers_free(rig.agents[i]);
+        uv_close((uv_handle_t *) async, NULL);
+}
+
+static inline void *rig_loop(void *data) {
+        (void) data;
+        uv_run(&rig.loop, UV_RUN_DEFAULT);
+        return NULL;
+}
+
+static inline void rig_start_agent(unsigned host, unsigned concurrent_max) {
+        struct transfers_config config = {.port = rig.ports[host] = rig_free_port(),
+                                          .listen_address = "127.0.0.1",
+                                          .concurrent_max = concurrent_max,
+                                          .clock = &system_clock};
+        assert_int_equal(transfers_new(&rig.loop, &config, &rig.agents[host], NULL), 0);
+        rig.hosts[host] = rig_credentials(IDENTITY_HOST, rig_uuids[host]);
+        transfers_set_credentials(rig.agents[host], rig.hosts[host]);
+        transfers_set_controller(rig.agents[host], rig.controller_key, NULL);
+}
+
+static inline int rig_up(void **state) {
+        (void) state;
+        signal(SIGPIPE, SIG_IGN);
+        if (pki_new_key(&rig.authority_key, NULL) < 0 || pki_new_key(&rig.controller_key, NULL) < 0 ||
+            pki_new_authority(rig.authority_key, "test authority", 10, &rig.authority, NULL) < 0)
+                return -1;
+        rig.controller = rig_credentials(IDENTITY_CONTROLLER, "99999999-9999-4999-8999-999999999999");
+        uv_loop_init(&rig.loop);
+        uv_async_init(&rig.loop, &rig.stop, rig_on_stop);
+        for (unsigned i = 0; i < RIG_HOSTS; i++)
+                rig_start_agent(i, 12);
+        return pthread_create(&rig.thread, NULL, rig_loop, NULL);
+}
+
+static inline int rig_down(void **state) {
+        (void) state;
+        uv_async_send(&rig.stop);
+        pthread_join(rig.thread, NULL);
+        uv_loop_close(&rig.loop);
+        for (unsigned i = 0; i < RIG_HOSTS; i++)
+                tls_credentials_unref(rig.hosts[i]);
+        tls_credentials_unref(rig.controller);
+        X509_free(rig.authority);
+        EVP_PKEY_free(rig.authority_key);
+        EVP_PKEY_free(rig.controller_key);
+        return 0;
+}
+
+// ---- tickets and orders
+struct rig_ticket {
+        Drover__Ticket ticket;
+        uint8_t nonce[TICKET_NONCE];
+        struct buffer bytes;
+};
+
+static inline void rig_ticket(struct rig_ticket *made, int path) {
+        Drover__Ticket *ticket = &made->ticket;
+        drover__ticket__init(ticket);
+        random_bytes(made->nonce, sizeof made->nonce);
+        ticket->job = (char *) "k3f7";
+        ticket->disk = (char *) "vda";
+        ticket->attempt = 1;
+        ticket->source_host = (char *) rig_uuids[RIG_SOURCE];
+        ticket->sink_host = (char *) rig_uuids[RIG_SINK];
+        ticket->source_certificate_sha256 = (ProtobufCBinaryData){
+                32, (uint8_t *) tls_credentials_identity(rig.hosts[RIG_SOURCE])->certificate_sha256};
+        ticket->sink_certificate_sha256 = (ProtobufCBinaryData){
+                32, (uint8_t *) tls_credentials_identity(rig.hosts[RIG_SINK])->certificate_sha256};
+        ticket->path = (Drover__TransferPath) path;
+        ticket->expires_at = time(NULL) + 600;
+        ticket->nonce = (ProtobufCBinaryData){sizeof made->nonce, made->nonce};
+        buffer_init(&made->bytes, 0);
+}
+
+static inline void rig_sign_with(struct rig_ticket *made, EVP_PKEY *key) {
+        buffer_clear(&made->bytes);
+        assert_int_equal(ticket_sign(&made->ticket, key, &made->bytes, NULL), 0);
+}
+
+static inline void rig_sign(struct rig_ticket *made) {
+        rig_sign_with(made, rig.controller_key);
+}
+
+static inline Drover__TransferOrder rig_order(const struct rig_ticket *made, int peer, unsigned streams) {
+        Drover__TransferOrder order = DROVER__TRANSFER_ORDER__INIT;
+        order.ticket = (ProtobufCBinaryData){made->bytes.length, made->bytes.data};
+        order.streams = streams;
+        if (peer >= 0) {
+                order.peer_address = (char *) "127.0.0.1";
+                order.peer_port = rig.ports[peer];
+        }
+        return order;
+}
+
+// ---- one side of a transfer, on a thread
+struct rig_side {
+        struct transfers *agent;
+        Drover__TransferOrder order;
+        bool source;
+        int fd;
+        uint64_t bytes;
+        struct transfer_observer observer;
+        atomic_bool cancel;
+        atomic_uint reports;
+        uint64_t reported_done, cancel_at; // cancel when so many bytes are reported; 0: never
+        int result;
+        struct error err;
+        char digest[80];
+        Drover__TransferState state;
+        pthread_t thread;
+};
+
+static inline bool rig_cancelled(void *data) {
+        return atomic_load(&((struct rig_side *) data)->cancel);
+}
+
+static inline void rig_progress(const Drover__TransferState *state, void *data) {
+        struct rig_side *side = data;
+        assert_true(state->bytes_done >= side->reported_done);
+        side->reported_done = state->bytes_done;
+        atomic_fetch_add(&side->reports, 1);
+        if (side->cancel_at && state->bytes_done >= side->cancel_at)
+                atomic_store(&side->cancel, true);
+}
+
+static inline void *rig_side_main(void *data) {
+        struct rig_side *side = data;
+        Drover__TransferResult *result = NULL;
+        side->observer = (struct transfer_observer){rig_progress, rig_cancelled, side};
+        if (side->source)
+                side->result = transfer_send(side->agent, &side->order, "vda", side->fd, side->bytes, &side->observer,
+                                             &result, &side->err);
+        else
+                side->result = transfer_receive(side->agent, &side->order, "vda", side->fd, &side->observer, &result,
+                                                &side->err);
+        if (result) {
+                snprintf(side->digest, sizeof side->digest, "%s", result->digest);
+                side->state = *result->state;
+                proto_free(&result->base);
+        }
+        return NULL;
+}
+
+static inline void rig_side_start(struct rig_side *side) {
+        assert_int_equal(pthread_create(&side->thread, NULL, rig_side_main, side), 0);
+}
+
+struct rig_pair {
+        struct rig_ticket ticket;
+        struct rig_side source, sink;
+};
+
+// Both sides ready to start, over files that the caller gives.
+static inline void rig_pair(struct rig_pair *pair, int path, int source_fd, int sink_fd, unsigned streams) {
+        struct stat status;
+        memset(pair, 0, sizeof *pair);
+        rig_ticket(&pair->ticket, path);
+        rig_sign(&pair->ticket);
+        assert_int_equal(fstat(source_fd, &status), 0);
+        pair->source.agent = rig.agents[RIG_SOURCE];
+        pair->source.source = true;
+        pair->source.fd = source_fd;
+        pair->source.bytes = (uint64_t) status.st_size;
+        pair->sink.agent = rig.agents[RIG_SINK];
+        pair->sink.fd = sink_fd;
+        pair->source.order = rig_order(&pair->ticket, path == DROVER__TRANSFER_PATH__PATH_DIRECT ? RIG_SINK : -1, streams);
+        pair->sink.order = rig_order(&pair->ticket, path == DROVER__TRANSFER_PATH__PATH_REVERSE ? RIG_SOURCE : -1, streams);
+}
+
+static inline void rig_pair_run(struct rig_pair *pair) {
+        rig_side_start(&pair->sink);
+        rig_side_start(&pair->source);
+        pthread_join(pair->source.thread, NULL);
+        pthread_join(pair->sink.thread, NULL);
+}
+
+static inline void rig_pair_end(struct rig_pair *pair) {
+        buffer_fini(&pair->ticket.bytes);
+}
+
+static inline void rig_assert_ok(const struct rig_side *side) {
+        if (side->result < 0)
+                fail_msg("%s: %s", side->source ? "source" : "sink", side->err.message);
+}
+
+static inline void rig_assert_failed(const struct rig_side *side, enum error_code code, const char *message) {
+        assert_int_equal(side->result, -1);
+        assert_string_equal(side->err.message, message);
+        assert_int_equal(side->err.code, code);
+}
+
+// ---- files
+static inline int rig_file(void) {
+        char path[] = "/var/tmp/drover-transfer-XXXXXX"; // a real disk where there is one: O_DIRECT
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        unlink(path);
+        return fd;
+}
+
+static inline void rig_fill(int fd, uint64_t offset, uint64_t length, uint32_t seed) {
+        uint32_t words[16384];
+        for (uint64_t done = 0; done < length; done += sizeof words) {
+                for (size_t i = 0; i < 16384; i++) {
+                        seed = seed * 1664525u + 1013904223u;
+                        words[i] = seed;
+                }
+                size_t n = length - done < sizeof words ? (size_t) (length - done) : sizeof words;
+                assert_int_equal(pwrite(fd, words, n, (off_t) (offset + done)), n);
+        }
+}
+
+// An independent hash of the whole content, read in the plainest way.
+static inline void rig_hash(int fd, uint8_t ret_hash[32]) {
+        static _Thread_local uint8_t bytes[65536];
+        EVP_MD_CTX *context = EVP_MD_CTX_new();
+        ssize_t n;
+        EVP_DigestInit_ex(context, EVP_sha256(), NULL);
+        for (off_t at = 0; (n = pread(fd, bytes, sizeof bytes, at)) > 0; at += n)
+                EVP_DigestUpdate(context, bytes, (size_t) n);
+        assert_int_equal(n, 0);
+        EVP_DigestFinal_ex(context, ret_hash, NULL);
+        EVP_MD_CTX_free(context);
+}
+
+static inline void rig_assert_same(int one, int other) {
+        uint8_t hashes[2][32];
+        struct stat status[2];
+        assert_int_equal(fstat(one, &status[0]), 0);
+        assert_int_equal(fstat(other, &status[1]), 0);
+        assert_int_equal(status[0].st_size, status[1].st_size);
+        rig_hash(one, hashes[0]);
+        rig_hash(other, hashes[1]);
+        assert_memory_equal(hashes[0], hashes[1], 32);
+}
