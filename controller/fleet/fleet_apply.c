@@ -36,7 +36,8 @@ static void tell(struct changed *changed) {
         free(changed->vms);
 }
 
-void fleet_warn_left_out(const struct fleet_host *host, size_t n, const struct error *why) {
+// Once for a whole picture, or once for each thing that a delta could not bring.
+static void warn_left_out(const struct fleet_host *host, size_t n, const struct error *why) {
         _cleanup_(free_p) char *name = memory_format("%s/%s", host->site, host->name);
         _cleanup_(free_p) char *count = memory_format("%zu", n);
         log_failure(LOG_LEVEL_WARNING, "a part of the inventory is left out", why, "host", name, "count", count, NULL);
@@ -136,7 +137,7 @@ static void end_picture(struct changed *changed) {
         if (picture->facts)
                 put_facts(changed, steal(&picture->facts));
         if (picture->left_out > 0)
-                fleet_warn_left_out(&member->host, picture->left_out, &picture->why);
+                warn_left_out(&member->host, picture->left_out, &picture->why);
         member->host.generation = picture->generation;
         member->host.serial = 0;
         member->host.receiving = false;
@@ -154,7 +155,7 @@ static void keep_skipped(struct changed *changed, const char *uuid, const struct
         index_add(member->skipped, text, text);
         member->host.n_skipped++;
         changed->host = true;
-        fleet_warn_left_out(&member->host, 1, why);
+        warn_left_out(&member->host, 1, why);
 }
 
 static void forget_skipped(struct changed *changed, const char *uuid) {
@@ -199,7 +200,7 @@ static int apply_items(struct changed *changed, enum shelf_kind kind, void *item
                         put_item(changed, kind, copy);
                 } else {
                         drop_item(changed, kind, shelf_key(kind, item));
-                        fleet_warn_left_out(&changed->member->host, 1, &why);
+                        warn_left_out(&changed->member->host, 1, &why);
                 }
                 if (changed->member->shelves[kind].n > shelf_most(kind))
                         return error_set(err, ERROR_TOO_LARGE, "more than %zu of %s", shelf_most(kind),

@@ -34,7 +34,7 @@ struct picture {
         struct index *domains; // by UUID: Drover__Domain*, owned
         struct index *skipped; // by UUID: the text itself, owned
         size_t bytes, left_out;
-        struct error why; // the first thing was left out
+        struct error why; // why the first thing was left out
         struct shelf shelves[SHELF_KINDS];
 };
 
@@ -113,10 +113,6 @@ int picture_add(struct picture *picture, const Drover__InventoryPart *part, stru
 // fleet_store.c
 void fleet_mark(struct member *member, enum store_item item, const char *key);
 int fleet_inventory_load(struct fleet *fleet, struct error *err);
-
-// fleet_apply.c
-// A warning with the reason, once for a whole picture or once for each VM that has just been left out.
-void fleet_warn_left_out(const struct fleet_host *host, size_t n, const struct error *why);
 
 // fleet_owner.c
 int fleet_owners_load(struct fleet *fleet, struct error *err);

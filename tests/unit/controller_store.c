@@ -355,9 +355,10 @@ static void expect_open_tokens(struct store *store, int64_t now, const char *ids
         unsigned n;
         char seen[200] = "";
         OK(store_tokens_open(store, now, &list, &n, err));
-        for (unsigned i = 0; i < n; i++)
+        for (unsigned i = 0; i < n; i++) {
                 append(seen, sizeof(seen), list[i].id);
-        append(seen, sizeof(seen), " ");
+                append(seen, sizeof(seen), " ");
+        }
         free(list);
         assert_string_equal(seen, ids);
 }
