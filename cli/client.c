@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The operator's connection, one command long: connect, hello, one request at a time, all on a loop of its own. */
 #include "cli/client.h"
+#include "cli/renew.h"
 #include "cli/settings.h"
 #include "common/cleanup.h"
 #include "common/link.h"
@@ -164,6 +165,7 @@ int client_open(struct client **ret, struct error *err) {
                 client_close(client);
                 return -1;
         }
+        renew_if_due(client);
         *ret = client;
         return 0;
 }

@@ -55,13 +55,31 @@ static void option_row(const char *name, const char *value, const char *help) {
         printf("  %-26s %s\n", left, help);
 }
 
+// Lines of at most 80 columns.
+static void print_wrapped(const char *text) {
+        size_t column = 0;
+        while (*text) {
+                size_t word = strcspn(text, " ");
+                if (column > 0 && column + 1 + word > 80) {
+                        putchar('\n');
+                        column = 0;
+                }
+                column += (size_t) printf("%s%.*s", column ? " " : "", (int) word, text);
+                text += word;
+                text += strspn(text, " ");
+        }
+        putchar('\n');
+}
+
 void help_command(const struct command *command) {
         printf("usage: ");
         usage_of(command, stdout);
         printf("%s\n\n%s\n", command->options || command->lists || command->job ? " [--options]" : "",
                command->summary);
-        if (command->description)
-                printf("\n%s\n", command->description);
+        if (command->description) {
+                putchar('\n');
+                print_wrapped(command->description);
+        }
         if (command->options || command->lists || command->job)
                 printf("\noptions:\n");
         for (const struct command_option *option = command->options; option && option->name; option++)

@@ -154,7 +154,7 @@ static const struct command_option options[] = {
         {"--no-start", NULL, "leave it off there, even if it ran", false},
         {"--as", "NAME", "its name there", false},
         {"--pool", "POOL", "the pool for its disks there; by default the one of the same name", false},
-        {"--format", "FORMAT", "keep, qcow2 or raw: of the images there; keep by default", false},
+        {"--format", "FORMAT", "keep: images are carried as they are; qcow2 or raw make sure of it", false},
         {"--bridge", "OLD=NEW", "put interfaces of bridge or network OLD on NEW; may be repeated", true},
         {"--rate", "RATE", "send no faster, such as 40Mbit or 5M", false},
         {"--path", "PATH", "auto, direct, reverse or relay", false},
