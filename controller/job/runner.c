@@ -406,7 +406,10 @@ static int load_record(struct runner *runner, struct store_job *row, Drover__Job
 
 int runner_job(struct runner *runner, const char *id, Drover__JobRecord **ret, struct error *err) {
         struct store_job row = {0};
-        int r = store_job_find(runner->store, id, &row, err);
+        char whole[33];
+        int r = store_job_find(runner->store, id, whole, err);
+        if (r > 0)
+                r = store_job_get(runner->store, whole, &row, err);
         if (r < 0)
                 return -1;
         if (r == 0) {
