@@ -138,7 +138,7 @@ int parameters_fence(const Drover__AgentRequest *request, struct error *err) {
 static int check_address(const char *address, struct error *err) {
         size_t length = strlen(address);
         size_t plain = strspn(address, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:%_");
-        if (length > 255 || plain != length || *address == '-')
+        if (length > 255 || plain != length || *address == '-' || strstr(address, ".."))
                 return error_set(err, ERROR_INVALID, "peer_address is not a host name or an IP address");
         return 0;
 }
