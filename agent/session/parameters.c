@@ -196,6 +196,8 @@ int parameters_define(const Drover__AgentRequest *request, struct error *err) {
         for (size_t i = 0; i < define->n_snapshot_xml; i++)
                 if (check_xml("snapshot_xml", &define->snapshot_xml[i], err) < 0)
                         return -1;
+        if (*define->current_snapshot && name_check_volume(define->current_snapshot, err) < 0)
+                return error_prefix(err, "current_snapshot");
         return check_xml("definition_xml", &define->definition_xml, err);
 }
 
