@@ -232,7 +232,7 @@ bool check_filter(struct whitelist *walk, xmlNode *node) {
         return false;
 }
 
-// libvirt's own default; it is chosen again on the new host.
+// libvirt's own default, the same on every host.
 bool check_partition(struct whitelist *walk, xmlNode *node) {
         _cleanup_(free_p) char *partition = tree_text(node);
         if (strcmp(partition, "/machine") == 0)

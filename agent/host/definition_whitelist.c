@@ -185,7 +185,9 @@ static enum verdict judge_attribute(const char *rules, const char *name, const c
         return REFUSE;
 }
 
-static void walk_attributes(struct whitelist *walk, xmlNode *node, const struct whitelist_rule *rule) {
+// False when one was refused: what is inside follows from it and is not told as well.
+static bool walk_attributes(struct whitelist *walk, xmlNode *node, const struct whitelist_rule *rule) {
+        bool pass = true;
         for (xmlAttr *attribute = node->properties, *next; attribute; attribute = next) {
                 next = attribute->next;
                 const char *name = (const char *) attribute->name;
@@ -193,11 +195,14 @@ static void walk_attributes(struct whitelist *walk, xmlNode *node, const struct 
                 enum verdict verdict = REFUSE;
                 if (!attribute->ns && value)
                         verdict = judge_attribute(rule->attributes, name, value);
-                if (verdict == REFUSE)
+                if (verdict == REFUSE) {
+                        pass = false;
                         report_attribute(walk, node, attribute);
-                else if (verdict == DROP && walk->apply)
+                } else if (verdict == DROP && walk->apply) {
                         xmlRemoveProp(attribute);
+                }
         }
+        return pass;
 }
 
 // ---- elements ----
@@ -273,8 +278,8 @@ static void walk_element(struct whitelist *walk, xmlNode *node) {
         }
         if (rule->check && !rule->check(walk, node))
                 return;
-        walk_attributes(walk, node, rule);
-        walk_children(walk, node);
+        if (walk_attributes(walk, node, rule))
+                walk_children(walk, node);
 }
 
 void whitelist_walk(xmlNode *node, const char *path, const char *vm, bool apply, whitelist_fn fn, void *data) {
