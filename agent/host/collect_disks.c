@@ -71,8 +71,8 @@ static void measure_file(Drover__Domain *domain, Drover__Disk *disk, bool active
         struct image image;
         struct error error = ERROR_INIT;
         if (image_inspect_at(AT_FDCWD, disk->path, disk->format, &image, &error) < 0) {
-                if (fenced && error.code == ERROR_NOT_FOUND)
-                        return;
+                if (strcmp(disk->device, "disk") != 0 || (fenced && error.code == ERROR_NOT_FOUND))
+                        return; // a medium is an obstacle by itself
                 const char *code = error.code == ERROR_NOT_FOUND ? "image-missing" : "image";
                 obstacle_add(domain, code, "put the image in its place, or remove the disk: virsh edit", "disk %s: %s",
                              disk->target, error.message);

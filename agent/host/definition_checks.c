@@ -183,8 +183,14 @@ bool check_log(struct whitelist *walk, xmlNode *node) {
 
 bool check_random(struct whitelist *walk, xmlNode *node) {
         static const char *const devices[] = {"/dev/urandom", "/dev/random", "/dev/hwrng", ""};
-        if (!tree_attribute_is(node, "model", "random"))
-                return true; // the attribute's own rule decides
+        if (tree_attribute_is(node, "model", "builtin"))
+                return true;
+        if (!tree_attribute_is(node, "model", "random")) {
+                whitelist_report(walk, node, "rng",
+                                 "virsh edit {vm}, use <backend model='random'>/dev/urandom</backend>",
+                                 "its random numbers come from a program of the host");
+                return false;
+        }
         _cleanup_(free_p) char *path = tree_text(node);
         for (size_t i = 0; i < ARRAY_SIZE(devices); i++)
                 if (strcmp(devices[i], path) == 0)

@@ -71,8 +71,6 @@ static const struct {
          "virsh edit {vm}, remove the socket attribute"},
         {"domain/devices/graphics/gl/@rendernode", "graphics", "its display uses a graphics card of the host",
          "virsh edit {vm}, remove the rendernode attribute"},
-        {"domain/devices/rng/backend/@model", "rng", "its random numbers come from a program of the host",
-         "virsh edit {vm}, use <backend model='random'>/dev/urandom</backend>"},
         {"domain/devices/audio/@type", "audio", "its sound goes to the host's own",
          "virsh edit {vm}, use <audio type='none'/>"},
         {"domain/devices/memory/@model", "nvdimm", "its memory module lies in a file of the host",
