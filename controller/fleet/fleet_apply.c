@@ -128,12 +128,20 @@ static void replace_shelf(struct changed *changed, enum shelf_kind kind, struct 
         with->n = 0; // they have been taken
 }
 
+// Without libvirt a host tells of itself and of what moves left there: the rest that was known of it stays.
+static bool tells_all(const struct picture *picture) {
+        return !picture->facts || picture->facts->libvirt_connected;
+}
+
 static void end_picture(struct changed *changed) {
         struct member *member = changed->member;
         struct picture *picture = steal(&member->picture);
-        replace_domains(changed, picture);
+        bool all = tells_all(picture);
+        if (all)
+                replace_domains(changed, picture);
         for (unsigned kind = 0; kind < SHELF_KINDS; kind++)
-                replace_shelf(changed, kind, &picture->shelves[kind]);
+                if (all || kind == SHELF_RETIRED)
+                        replace_shelf(changed, kind, &picture->shelves[kind]);
         if (picture->facts)
                 put_facts(changed, steal(&picture->facts));
         if (picture->left_out > 0)

@@ -49,6 +49,7 @@ static void with_facts(Drover__InventoryPart *part, const char *agent, int64_t c
         drover__host_facts__init(part->facts);
         part->facts->agent_version = memory_string(agent);
         part->facts->clock_at = clock_at;
+        part->facts->libvirt_connected = true;
 }
 
 static void with_removed(Drover__InventoryPart *part, const char *uuid) {
@@ -97,6 +98,22 @@ static void a_picture_that_is_cut_short_leaves_what_was_known(void **state) {
         fleet_host_offline(fleet, host);
         assert_false(host->receiving);
         expect_vms(host, "erp=running");
+}
+
+static void fault_26_a_picture_without_libvirt_leaves_what_was_known(void **state) {
+        (void) state;
+        struct fleet_host *host = online_host();
+        Drover__InventoryPart *part = whole_of(1);
+        with_domain(part, VM_1, "erp", "running");
+        with_pool(part, VM_3, "default");
+        assert_int_equal(apply(host, part), 0);
+        part = whole_of(2);
+        with_facts(part, "0.1.0", 0);
+        part->facts->libvirt_connected = false;
+        assert_int_equal(apply(host, part), 0);
+        expect_vms(host, "erp=running");
+        assert_int_equal(host->n_pools, 1);
+        assert_false(host->facts->libvirt_connected);
 }
 
 static void a_picture_that_begins_again_forgets_its_first_half(void **state) {
@@ -671,6 +688,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 FLEET_TEST(a_whole_picture_replaces_only_at_its_end),
                 FLEET_TEST(a_picture_that_is_cut_short_leaves_what_was_known),
+                FLEET_TEST(fault_26_a_picture_without_libvirt_leaves_what_was_known),
                 FLEET_TEST(a_picture_that_begins_again_forgets_its_first_half),
                 FLEET_TEST(deltas_follow_one_another),
                 FLEET_TEST(a_gap_asks_once_for_a_whole_picture),
