@@ -211,6 +211,8 @@ static void on_written(uv_write_t *request, int status) {
                 return;
         }
         flush(link);
+        if (state_of(link) == OPEN && link_waiting(link) == 0 && link->callbacks.on_drained)
+                link->callbacks.on_drained(link, link->data);
 }
 
 static void on_shut_down(uv_shutdown_t *request, int status) {
@@ -520,6 +522,10 @@ int link_send(struct link *link, const uint8_t *frame, size_t length, struct err
         if (!link->receiving && !link->writing) // else flush() comes anyway
                 uv_idle_start(&link->soon, on_soon);
         return 0;
+}
+
+size_t link_waiting(const struct link *link) {
+        return link->outbox.length + link->wire.length + link->sending.length;
 }
 
 void link_close(struct link *link) {

@@ -34,6 +34,8 @@ struct link_callbacks {
         // Optional: the outer TLS session was ended with link_detach(); `fd` is the caller's now, non-blocking, with
         // bytes that had already been read and belong after the hand-over.
         void (*on_detach)(struct link *link, int fd, const uint8_t *leftover, size_t length, void *data);
+        // Optional: everything that was queued has left for the network. For owners that send more than fits the queue.
+        void (*on_drained)(struct link *link, void *data);
 };
 // Resolves and dials "host:port" / "[v6]:port"; on_close with ERROR_UNREACHABLE names the address. timeout for connect: 10 s.
 int link_connect(uv_loop_t *loop, const char *address, struct tls_credentials *credentials, const struct tls_policy *policy,
@@ -44,6 +46,7 @@ int link_accept(uv_stream_t *listener, struct tls_credentials *credentials, cons
 // Queues one frame; what is sent in one turn of the loop travels together. Fails when the link is not open or the queue
 // is full; the latter also ends it.
 int link_send(struct link *link, const uint8_t *frame, size_t length, struct error *err);
+size_t link_waiting(const struct link *link); // bytes that are queued and have not left yet
 // Ends it: queued frames are flushed for at most 2 s, then on_close. Idempotent. link_abort() does not flush.
 void link_close(struct link *link);
 void link_abort(struct link *link, enum error_code code, const char *why);

@@ -441,6 +441,17 @@ int runner_jobs(struct runner *runner, const char *state, unsigned limit, Drover
         return 0;
 }
 
+Drover__JobRecords *runner_unfinished(const struct runner *runner) {
+        Drover__JobRecords *records = new (Drover__JobRecords);
+        drover__job_records__init(records);
+        records->jobs = new_array(Drover__JobRecord *, runner->n_jobs + 1);
+        records->n_jobs = runner->n_jobs;
+        size_t place = runner->n_jobs;
+        for (const struct job *job = runner->jobs; job; job = job->next)
+                records->jobs[--place] = job_record(job);
+        return records;
+}
+
 unsigned runner_count(const struct runner *runner, const char *state) {
         unsigned n = 0;
         for (const struct job *job = runner->jobs; job; job = job->next)

@@ -52,6 +52,8 @@ void runner_on_host(struct runner *runner, const char *host_uuid, bool online); 
 int runner_job(struct runner *runner, const char *id, Drover__JobRecord **ret,
                struct error *err); // id: a unique beginning is enough
 int runner_jobs(struct runner *runner, const char *state, unsigned limit, Drover__JobRecords **ret, struct error *err);
+// The unfinished ones as they are now, newest first: what they wait for is known nowhere else. proto_free(&it->base).
+Drover__JobRecords *runner_unfinished(const struct runner *runner);
 // Followers are told of every change, at most 5 times a second a job, and always of the last one.
 struct runner_follower;
 typedef void (*runner_follow_fn)(const Drover__JobRecord *job, bool ended, void *data);

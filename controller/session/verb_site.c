@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Verbs about sites. Loop thread. */
+#include "common/cleanup.h"
+#include "common/memory.h"
+#include "common/units.h"
+#include "controller/session/batch.h"
+#include <stdio.h>
+#include <string.h>
+
+BATCH_FILL(fill, SITES, sites, sites, site_records, SiteRecords, SiteRecord)
+
+// ---- what a site's line may carry: RATE or RATE@DAYS:HOURS, such as 20Mbit@mon..fri:8-18
+
+static bool take_day(const char **at) {
+        static const char *const days[] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
+        for (size_t i = 0; i < ARRAY_SIZE(days); i++)
+                if (strncmp(*at, days[i], 3) == 0) {
+                        *at += 3;
+                        return true;
+                }
+        return false;
+}
+
+// "mon..fri,sun"
+static bool take_days(const char **at) {
+        do {
+                if (!take_day(at))
+                        return false;
+                if (strncmp(*at, "..", 2) == 0) {
+                        *at += 2;
+                        if (!take_day(at))
+                                return false;
+                }
+        } while (**at == ',' && (*at)++);
+        return true;
+}
+
+static bool take_hour(const char **at, unsigned *ret) {
+        unsigned value = 0, digits = 0;
+        for (; **at >= '0' && **at <= '9' && digits < 2; digits++)
+                value = value * 10 + (unsigned) (*(*at)++ - '0');
+        *ret = value;
+        return digits > 0 && value <= 24;
+}
+
+static bool is_schedule(const char *at) {
+        unsigned from, to;
+        return take_days(&at) && *at++ == ':' && take_hour(&at, &from) && *at++ == '-' && take_hour(&at, &to) &&
+               from != to && *at == '\0';
+}
+
+static int check_rate(const char *text, struct error *err) {
+        const char *schedule = strchr(text, '@');
+        _cleanup_(free_p) char *rate = schedule ? strndup(text, (size_t) (schedule - text)) : memory_string(text);
+        uint64_t bytes;
+        if (units_parse_rate(rate, &bytes, err) < 0)
+                return -1;
+        if (!schedule || is_schedule(schedule + 1))
+                return 0;
+        error_set(err, ERROR_INVALID, "\"%.60s\" is not DAYS:HOURS", schedule + 1);
+        error_hint(err, "for example: --rate 20Mbit@mon..fri:8-18");
+        return -1;
+}
+
+static int put_rates(struct store_site *site, char *const *rates, size_t n, struct error *err) {
+        site->rates[0] = '\0';
+        size_t used = 0;
+        for (size_t i = 0; i < n; i++) {
+                if (check_rate(rates[i], err) < 0)
+                        return error_prefix(err, "--rate");
+                size_t length = strlen(rates[i]);
+                if (used + length + 2 > sizeof(site->rates))
+                        return error_set(err, ERROR_TOO_LARGE, "the rates take more than %zu bytes",
+                                         sizeof(site->rates) - 1);
+                used += (size_t) snprintf(site->rates + used, sizeof(site->rates) - used, "%s%s", used ? "\n" : "",
+                                          rates[i]);
+        }
+        return 0;
+}
+
+// The form of a name of the time zone database; it is looked up when something is scheduled by it.
+static int put_timezone(struct store_site *site, const char *timezone, struct error *err) {
+        size_t length = strspn(timezone, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/");
+        if (timezone[length] != '\0' || length >= sizeof(site->timezone) || timezone[0] == '/' || timezone[0] == '-') {
+                error_set(err, ERROR_INVALID, "\"%.60s\" is not a time zone", timezone);
+                error_hint(err, "for example: --timezone Europe/Paris");
+                return -1;
+        }
+        snprintf(site->timezone, sizeof(site->timezone), "%s", timezone);
+        return 0;
+}
+
+// ---- the verbs
+
+static void count_hosts(const struct fleet *fleet, Drover__SiteRecord *record) {
+        size_t n;
+        struct fleet_host *const *hosts = fleet_hosts(fleet, &n);
+        for (size_t i = 0; i < n; i++) {
+                if (strcmp(hosts[i]->site, record->name) != 0)
+                        continue;
+                record->hosts++;
+                record->hosts_online += hosts[i]->online;
+                for (size_t k = 0; k < hosts[i]->n_vms; k++) {
+                        if (!fleet_vm_shown(fleet, hosts[i]->vms[k]))
+                                continue;
+                        record->vms++;
+                        record->vms_running += strcmp(hosts[i]->vms[k]->domain->state, "running") == 0;
+                }
+        }
+}
+
+static Drover__SiteRecord *new_record(const struct fleet *fleet, const struct store_site *site) {
+        Drover__SiteRecord *record = new (Drover__SiteRecord);
+        drover__site_record__init(record);
+        record->name = memory_string(site->name);
+        record->timezone = memory_string(site->timezone);
+        _cleanup_(free_p) char *rates = memory_string(site->rates);
+        char *rest = rates;
+        for (char *rate; (rate = strsep(&rest, "\n"));) {
+                if (!*rate)
+                        continue;
+                record->rates = memory_grow(record->rates, record->n_rates + 1, sizeof(*record->rates));
+                record->rates[record->n_rates++] = memory_string(rate);
+        }
+        count_hosts(fleet, record);
+        return record;
+}
+
+int verb_site_list(struct verb_call *call, struct error *err) {
+        const char *name = call->request->site_list->name;
+        size_t n;
+        const struct store_site *sites = fleet_sites(call->session->fleet, &n);
+        struct batch batch;
+        if (name[0] && !verb_site(call, name, err))
+                return -1;
+        batch_init(&batch, call, fill);
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < n; i++)
+                if (verb_may_see(call, sites[i].name) && (!name[0] || strcmp(name, sites[i].name) == 0))
+                        r = batch_add(&batch, &new_record(call->session->fleet, &sites[i])->base, err);
+        if (r == 0)
+                r = batch_end(&batch, err);
+        batch_fini(&batch);
+        return r;
+}
+
+int verb_site_create(struct verb_call *call, struct error *err) {
+        const Drover__SiteCreate *create = call->request->site_create;
+        struct store_site site = {0};
+        if (verb_site(call, create->name, NULL)) {
+                error_set(err, ERROR_CONFLICT, "there is a site %s already", create->name);
+                error_hint(err, "drover site set %s", create->name);
+                return -1;
+        }
+        snprintf(site.name, sizeof(site.name), "%s", create->name);
+        if (put_timezone(&site, create->timezone, err) < 0 || put_rates(&site, create->rates, create->n_rates, err) < 0)
+                return -1;
+        return fleet_site_put(call->session->fleet, &site, err);
+}
+
+// What is not given stays as it was.
+int verb_site_set(struct verb_call *call, struct error *err) {
+        const Drover__SiteSet *set = call->request->site_set;
+        const struct store_site *known = verb_site(call, set->name, err);
+        if (!known)
+                return -1;
+        struct store_site site = *known;
+        if (!set->timezone[0] && set->n_rates == 0)
+                return error_set(err, ERROR_USAGE, "nothing to change: give --timezone or --rate");
+        if ((set->timezone[0] && put_timezone(&site, set->timezone, err) < 0) ||
+            (set->n_rates && put_rates(&site, set->rates, set->n_rates, err) < 0))
+                return -1;
+        return fleet_site_put(call->session->fleet, &site, err);
+}
+
+int verb_site_remove(struct verb_call *call, struct error *err) {
+        const char *name = call->request->site_remove->name;
+        return verb_site(call, name, err) ? fleet_site_remove(call->session->fleet, name, err) : -1;
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/* /etc/drover/controller.yaml: every key has a default, so the file need not exist. Read once, at start. */
+#include "common/error.h"
+#include <stdint.h>
+
+#define SETTINGS_FILE "/etc/drover/controller.yaml"
+
+struct settings {
+        char *listen;              // ADDRESS:PORT; NULL: what `init` was told
+        char *log_level;           // error, warning, info, debug
+        uint64_t host_certificate; // seconds that certificates hold
+        uint64_t user_certificate;
+        uint64_t server_certificate;
+        uint64_t certificate_seconds; // tests: for all three; 0: each its own
+        uint64_t connections;         // open at once
+        uint64_t relay_connections;   // pairs relayed at once
+        uint64_t joins_per_minute;    // from one address
+};
+// path NULL: SETTINGS_FILE if it exists; a file that was named must exist. ERROR_INVALID with file and line.
+int settings_load(const char *path, struct settings *ret, struct error *err);
+void settings_fini(struct settings *settings);
+int settings_log_level(const struct settings *settings); // enum log_level
