@@ -14,6 +14,7 @@
 #include "common/sm.h"
 #include "common/timer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define GREETING_MS    10000u
@@ -282,7 +283,7 @@ static uint32_t next_wait(struct session *session, enum error_code code) {
 static void log_lost(struct session *session, const struct error *why) {
         bool again = !strcmp(session->told, why->message);
         log_failure(again ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "no link to the controller", why, NULL);
-        strncpy(session->told, why->message, sizeof session->told - 1);
+        snprintf(session->told, sizeof session->told, "%s", why->message);
 }
 
 static void wait_and_retry(struct session *session, const struct error *why) {
