@@ -42,7 +42,8 @@ int authority_issue(struct authority *authority, enum identity_kind kind, const 
         struct pki_request request = {.identity = &identity,
                                       .not_before = now - AUTHORITY_BACKDATE,
                                       .not_after = end < last ? end : last,
-                                      .server = kind == IDENTITY_CONTROLLER};
+                                      // A host is a server too: to the other hosts, for transfers.
+                                      .server = kind != IDENTITY_USER};
         struct identity issued;
         if (pki_issue(authority->certificate, authority->key, csr_der, csr_length, &request, &certificate, err) < 0 ||
             pki_identity(certificate, &issued, err) < 0)
