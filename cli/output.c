@@ -227,6 +227,8 @@ static enum column_kind kind_of_key(const char *key, char title[64]) {
                         break;
                 }
         }
+        if (strncmp(title, "bytes_", 6) == 0)
+                kind = COLUMN_SIZE;
         for (char *c = title; *c; c++)
                 if (*c == '_')
                         *c = ' ';
