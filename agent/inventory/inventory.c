@@ -15,9 +15,10 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "common/timer.h"
+#include "common/trim.h"
 #include "common/worker.h"
 
-#include <malloc.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MERGE_MS        50u    // a burst of events is one reading
@@ -231,7 +232,7 @@ static void on_read(void *data) {
         }
         reading_free(reading);
         if (large)
-                malloc_trim(0); // at rest the agent holds hashes only
+                trim_memory(); // at rest the agent holds hashes only
 }
 
 // ---- the owner's calls
