@@ -55,7 +55,7 @@ static int read_definition(struct reading *reading) {
         definition_sha256(xml, length, digest);
         reading->domain->definition_sha256 = memory_string(digest);
         struct stat st;
-        const char *nvram = definition_nvram(definition);
+        _cleanup_(free_p) char *nvram = definition_nvram_file(definition);
         if (nvram && stat(nvram, &st) == 0)
                 reading->domain->nvram_bytes = (uint64_t) st.st_size;
         definition_free(definition);

@@ -5,10 +5,11 @@
  * journal, and its snapshots' metadata. Blocking, any worker; used by agent/host only.
  */
 #include "agent/host/custody.h"
+#include "agent/host/definition.h"
 #include "agent/host/pool.h"
 
 // Where libvirt keeps NVRAM files that no definition gives a place of their own.
-#define NVRAM_DIRECTORY "/var/lib/libvirt/qemu/nvram"
+#define NVRAM_DIRECTORY DEFINITION_NVRAM_DIRECTORY
 #define NVRAM_ITEM      "nvram"
 
 // Facts of a job on the source ...

@@ -105,19 +105,8 @@ static int add_disks(struct fence *fence, struct error *err) {
         return 0;
 }
 
-// Where the firmware is chosen by libvirt, the definition may keep silent about the NVRAM that it made.
-static char *nvram_path(const struct fence *fence, const xmlNode *root) {
-        const char *path = definition_nvram(fence->definition);
-        _cleanup_(free_p) char *firmware = tree_find_attribute(root, "os", "firmware");
-        if (path)
-                return memory_string(path);
-        return firmware && strcmp(firmware, "efi") == 0
-                       ? memory_format(NVRAM_DIRECTORY "/%s_VARS.fd", definition_name(fence->definition))
-                       : NULL;
-}
-
-static int add_nvram(struct fence *fence, const xmlNode *root, struct error *err) {
-        _cleanup_(free_p) char *path = nvram_path(fence, root);
+static int add_nvram(struct fence *fence, struct error *err) {
+        _cleanup_(free_p) char *path = definition_nvram_file(fence->definition);
         enum hold_place place = HOLD_NOWHERE;
         if (!path)
                 return 0;
@@ -164,7 +153,7 @@ static int list_files(struct fence *fence, const Drover__MoveFence *request, str
         if (tree_parse("the definition", fence->xml, strlen(fence->xml), &doc, err) < 0)
                 return -1;
         fence->undefine = !has_disk_that_must_exist(xmlDocGetRootElement(doc));
-        return add_nvram(fence, xmlDocGetRootElement(doc), err);
+        return add_nvram(fence, err);
 }
 
 // ---- checks ----

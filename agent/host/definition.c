@@ -76,6 +76,15 @@ const char *definition_nvram(const struct definition *definition) {
         return definition->nvram;
 }
 
+char *definition_nvram_file(const struct definition *definition) {
+        if (definition->nvram)
+                return memory_string(definition->nvram);
+        _cleanup_(free_p) char *firmware = tree_find_attribute(definition->root, "os", "firmware");
+        return firmware && strcmp(firmware, "efi") == 0
+                       ? memory_format(DEFINITION_NVRAM_DIRECTORY "/%s_VARS.fd", definition->name)
+                       : NULL;
+}
+
 int definition_sha256(const char *xml, size_t length, char ret_hex[65]) {
         unsigned char digest[EVP_MAX_MD_SIZE];
         unsigned n = 0;

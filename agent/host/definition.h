@@ -32,6 +32,10 @@ const char *definition_name(const struct definition *definition);
 const char *definition_uuid(const struct definition *definition);
 // The NVRAM file's path in the definition, or NULL. Borrowed.
 const char *definition_nvram(const struct definition *definition);
+// Where the NVRAM file is, if there is one: as named, or where libvirt keeps it when it chooses the firmware itself
+// (<os firmware='efi'>: libvirt 9.0 does not write the path down). NULL: the VM has none. Caller frees.
+#define DEFINITION_NVRAM_DIRECTORY "/var/lib/libvirt/qemu/nvram"
+char *definition_nvram_file(const struct definition *definition);
 
 struct definition_disk {
         const char *target;

@@ -190,7 +190,8 @@ int definition_describe(const struct definition *definition, Drover__Domain *dom
         domain->loader = text_or_empty(tree_find_text(root, "os/loader"));
         domain->vcpus = vcpus(root);
         domain->memory_bytes = memory_bytes(root);
-        domain->has_nvram = definition->nvram != NULL;
+        _cleanup_(free_p) char *nvram = definition_nvram_file(definition);
+        domain->has_nvram = nvram != NULL;
         if (devices) {
                 domain->has_agent_channel = has_agent_channel(devices);
                 describe_disks(domain, devices);

@@ -63,7 +63,7 @@ static int add(struct neighbours *neighbours, const struct pool_table *pools, co
         neighbours->items = memory_grow(neighbours->items, neighbours->n + 1, sizeof(*neighbours->items));
         neighbours->items[neighbours->n++] = (struct neighbour){
                 .definition = steal(&domain),
-                .nvram = memory_string(definition_nvram(definition)),
+                .nvram = definition_nvram_file(definition),
         };
         return 0;
 }
