@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 /*
- * Two agents' data planes in one process, with a controller's key and certificates of one authority, over loopback: what
- * the tests of agent/transfer have in common. Each side of a transfer runs on a thread of its own.
+ * Two agents' data planes in one process, with a controller's key and certificates of one authority, over loopback:
+ * what the tests of agent/transfer have in common. Each side of a transfer runs on a thread of its own.
  */
 #include "agent/transfer/transfer.h"
 #include "agent/transfer/exchange.h"
@@ -10,10 +10,13 @@
 #include "common/random.h"
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -42,6 +45,21 @@ static struct {
         uv_async_t stop;
         pthread_t thread;
 } rig;
+
+// The system's clock, and what a test adds to it instead of sleeping.
+static atomic_uint_least64_t rig_later_ms;
+
+static inline uint64_t rig_monotonic(void *data) {
+        (void) data;
+        return clock_ms(&system_clock) + atomic_load(&rig_later_ms);
+}
+
+static inline int64_t rig_wall(void *data) {
+        (void) data;
+        return clock_wall(&system_clock);
+}
+
+static const struct clock rig_clock = {rig_monotonic, rig_wall, NULL};
 
 static inline struct tls_credentials *rig_credentials(enum identity_kind kind, const char *name) {
         struct identity identity = {.kind = kind};
@@ -107,7 +125,7 @@ static inline void rig_start_agent(unsigned host, unsigned concurrent_max) {
         struct transfers_config config = {.port = rig.ports[host] = rig_free_port(),
                                           .listen_address = "127.0.0.1",
                                           .concurrent_max = concurrent_max,
-                                          .clock = &system_clock};
+                                          .clock = &rig_clock};
         assert_int_equal(transfers_new(&rig.loop, &config, &rig.agents[host], NULL), 0);
         rig.hosts[host] = rig_credentials(IDENTITY_HOST, rig_uuids[host]);
         transfers_set_credentials(rig.agents[host], rig.hosts[host]);
@@ -259,8 +277,10 @@ static inline void rig_pair(struct rig_pair *pair, int path, int source_fd, int 
         pair->source.bytes = (uint64_t) status.st_size;
         pair->sink.agent = rig.agents[RIG_SINK];
         pair->sink.fd = sink_fd;
-        pair->source.order = rig_order(&pair->ticket, path == DROVER__TRANSFER_PATH__PATH_DIRECT ? RIG_SINK : -1, streams);
-        pair->sink.order = rig_order(&pair->ticket, path == DROVER__TRANSFER_PATH__PATH_REVERSE ? RIG_SOURCE : -1, streams);
+        pair->source.order =
+                rig_order(&pair->ticket, path == DROVER__TRANSFER_PATH__PATH_DIRECT ? RIG_SINK : -1, streams);
+        pair->sink.order =
+                rig_order(&pair->ticket, path == DROVER__TRANSFER_PATH__PATH_REVERSE ? RIG_SOURCE : -1, streams);
 }
 
 static inline void rig_pair_run(struct rig_pair *pair) {
@@ -283,6 +303,92 @@ static inline void rig_assert_failed(const struct rig_side *side, enum error_cod
         assert_int_equal(side->result, -1);
         assert_string_equal(side->err.message, message);
         assert_int_equal(side->err.code, code);
+}
+
+// Waits until the condition holds, with a deadline.
+#define RIG_UNTIL(condition)                                                                                           \
+        do {                                                                                                           \
+                unsigned _tries = 0;                                                                                   \
+                while (!(condition) && _tries++ < 20000)                                                               \
+                        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);                                       \
+                assert_true(condition);                                                                                \
+        } while (0)
+
+// ---- a network between the two sides that a test may spoil: forwards connections to a port
+enum rig_spoil { RIG_PASS, RIG_CUT, RIG_FLIP, RIG_HOLE };
+struct rig_wires {
+        enum rig_spoil spoil;
+        uint64_t after; // bytes towards the dialled side, all connections together
+        uint16_t port, to;
+        int listener;
+        atomic_uint_least64_t forwarded;
+        atomic_bool spoilt, ended;
+        pthread_t thread;
+};
+
+// Forwards what one side has; false when the connection is over.
+static inline bool rig_forward(struct rig_wires *wires, int from, int to, bool counts) {
+        uint8_t bytes[16384];
+        ssize_t n = recv(from, bytes, sizeof bytes, MSG_DONTWAIT);
+        if (n <= 0)
+                return false;
+        uint64_t before = counts ? atomic_fetch_add(&wires->forwarded, (uint64_t) n) : 0;
+        bool due = counts && wires->spoil != RIG_PASS && before + (uint64_t) n > wires->after;
+        if (due && wires->spoil == RIG_FLIP && !atomic_exchange(&wires->spoilt, true))
+                bytes[n / 2] ^= 0x10;
+        if (due && wires->spoil == RIG_CUT) {
+                atomic_store(&wires->spoilt, true);
+                return false;
+        }
+        if (due && wires->spoil == RIG_HOLE) {
+                atomic_store(&wires->spoilt, true);
+                return true;
+        }
+        return send(to, bytes, (size_t) n, MSG_NOSIGNAL) == n;
+}
+
+static inline void *rig_wires_main(void *data) {
+        struct rig_wires *wires = data;
+        struct pollfd fds[1 + 2 * FLOW_STREAMS_MAX] = {{.fd = wires->listener, .events = POLLIN}};
+        nfds_t n = 1;
+        while (!atomic_load(&wires->ended)) {
+                if (poll(fds, n, 20) <= 0)
+                        continue;
+                if (fds[0].revents && n + 2 <= sizeof fds / sizeof fds[0]) {
+                        fds[n] = (struct pollfd){.fd = accept(wires->listener, NULL, NULL), .events = POLLIN};
+                        fds[n + 1] = (struct pollfd){.fd = rig_dial(wires->to), .events = POLLIN};
+                        n += 2;
+                        continue;
+                }
+                bool cut = false;
+                for (nfds_t i = 1; i < n; i++)
+                        if (fds[i].revents && fds[i].fd >= 0 &&
+                            !rig_forward(wires, fds[i].fd, fds[((i - 1) ^ 1) + 1].fd, i & 1))
+                                cut = true;
+                for (nfds_t i = 1; cut && i < n; i++) { // all of them: it is the line that is cut
+                        if (fds[i].fd >= 0)
+                                close(fds[i].fd);
+                        fds[i].fd = -1;
+                }
+        }
+        for (nfds_t i = 0; i < n; i++)
+                if (fds[i].fd >= 0)
+                        close(fds[i].fd);
+        return NULL;
+}
+
+static inline void rig_wires_start(struct rig_wires *wires, enum rig_spoil spoil, uint64_t after, uint16_t to) {
+        memset(wires, 0, sizeof *wires);
+        wires->spoil = spoil;
+        wires->after = after;
+        wires->to = to;
+        wires->listener = rig_listen(&wires->port);
+        assert_int_equal(pthread_create(&wires->thread, NULL, rig_wires_main, wires), 0);
+}
+
+static inline void rig_wires_end(struct rig_wires *wires) {
+        atomic_store(&wires->ended, true);
+        pthread_join(wires->thread, NULL);
 }
 
 // ---- files
