@@ -11,10 +11,10 @@
 #include "agent/host/definition.h"
 #include "agent/host/definition_snapshot.h"
 #include "agent/host/obstacle.h"
+#include "agent/host/resident.h"
 #include "agent/host/sharing.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
-#include <malloc.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -257,7 +257,7 @@ int collect_domains(virConnectPtr conn, struct journal *journal, Drover__Domain 
         free(handles);
         if (r == 0)
                 share_all(conn, domains, count);
-        malloc_trim(0); // hundreds of definitions have passed through
+        resident_shrink(); // hundreds of definitions have passed through
         if (r < 0) {
                 for (size_t i = 0; i < count; i++)
                         free_domain(&domains[i]);

@@ -128,12 +128,16 @@ bool check_disk(struct whitelist *walk, xmlNode *node) {
         return check_disk_format(walk, node);
 }
 
-// An empty element only says that there is no backing file; what a chain of files means is told by the images.
+// An empty element only says that there is no backing file.
 bool check_backing(struct whitelist *walk, xmlNode *node) {
         if (tree_child_element(node)) {
-                whitelist_report(walk, node, "backing-chain",
-                                 "flatten it, with the VM running: virsh blockpull {vm} TARGET",
-                                 "its image depends on another image");
+                _cleanup_(free_p) char *path = tree_find_attribute(node, "source", "file"),
+                                       *target = tree_find_attribute(node->parent, "target", "dev");
+                char hint[160];
+                snprintf(hint, sizeof(hint), "with the VM running: virsh blockpull {vm} %.32s --wait",
+                         target ? target : "");
+                whitelist_report(walk, node, "backing-chain", hint, "its image depends on %s",
+                                 path ? path : "another image");
                 return false;
         }
         if (!whitelist_applies(walk))
