@@ -163,18 +163,33 @@ static bool are_partners(const struct relay_link *one, const struct relay_link *
                memcmp(one->ticket->nonce.data, other->ticket->nonce.data, TICKET_NONCE) == 0;
 }
 
+static struct relay_link *partner_of(const struct relay *relay, const struct relay_link *link) {
+        struct relay_link *other = relay->waiting;
+        while (other && !are_partners(link, other))
+                other = other->next;
+        return other;
+}
+
 static void wait_or_pair(struct relay *relay, struct relay_link *link) {
-        for (struct relay_link *other = relay->waiting; other; other = other->next)
-                if (are_partners(link, other)) {
-                        stop_waiting(relay, other);
-                        make_pair(relay, link, other);
-                        return;
-                }
+        struct relay_link *partner = partner_of(relay, link);
+        if (partner) {
+                stop_waiting(relay, partner);
+                make_pair(relay, link, partner);
+                return;
+        }
         link->next = relay->waiting;
         relay->waiting = link;
         relay->n_waiting++;
         connection_deadline(link->connection, relay->session->limits.relay_wait_ms,
                             "the other host did not come to the relay in time");
+}
+
+// Before the ticket is used up. Who waits for a partner counts as half a pair.
+static int check_room(const struct relay *relay, struct error *err) {
+        unsigned most = relay->session->limits.relay_pairs;
+        if (relay->n_pairs < most && relay->n_pairs * 2 + relay->n_waiting < most * 2)
+                return 0;
+        return error_set(err, ERROR_BUSY, "the relay carries %u connections already", relay->n_pairs);
 }
 
 // ---- hello
@@ -196,13 +211,6 @@ static int check_ticket(struct relay_link *link, const Drover__RelayHello *hello
         return ticket_ledger_use_part(connection->session->relay->ledger, ticket,
                                       hello->stream * 2 + (hello->source ? 1 : 0),
                                       clock_wall(connection->session->clock), err);
-}
-
-static int check_room(const struct relay *relay, struct error *err) {
-        if (relay->n_pairs < relay->session->limits.relay_pairs &&
-            relay->n_waiting < relay->session->limits.relay_pairs)
-                return 0;
-        return error_set(err, ERROR_BUSY, "the relay carries %u connections already", relay->n_pairs);
 }
 
 static int on_hello(struct relay_link *link, const Drover__RelayHello *hello, struct error *err) {
