@@ -204,7 +204,8 @@ static void bash_completion(void) {
                state.last ? "\" ;;\n" : "");
         command_each(complete_words, NULL);
         printf("  esac\n  case $word in -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")); return ;; esac\n"
-               "  [ -n \"$objects\" ] && COMPREPLY=($(compgen -W \"$(drover $objects list -o name 2>/dev/null)\" -- "
+               "  [ -n \"$objects\" ] && COMPREPLY=($(compgen -W \"$(drover $objects list -o name 2>/dev/null | sed "
+               "'p;s|.*/||')\" -- "
                "\"$word\"))\n}\n"
                "complete -F _drover drover\n");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* drover vm move: plan it, show the plan, or do it and follow. */
 #include "cli/verb.h"
+#include "common/name.h"
 #include "common/units.h"
 
 #include <stdio.h>
@@ -57,6 +58,8 @@ static int take_options(const struct invocation *call, Drover__VmMove *verb, str
         verb->path = (Drover__TransferPath) path;
         verb->read_back = verify == 1;
         verb->new_name = verb_text(call, "--as");
+        if (verb->new_name[0] && name_check_vm(verb->new_name, err) < 0)
+                return error_prefix(err, "--as");
         verb->pool = verb_text(call, "--pool");
         verb->format = verb_text(call, "--format");
         verb->purge_source = option_given(call, "--purge-source");

@@ -180,9 +180,47 @@ static void print_csv(const json_t *rows, const struct column *columns) {
         }
 }
 
-static void print_json(const json_t *value, size_t flags) {
-        json_dumpf(value, stdout, flags | JSON_ENCODE_ANY);
+static bool fits_a_cell(const json_t *value) {
+        return !json_is_object(value) && !json_is_object(json_array_get(value, 0));
+}
+
+// One object as a sheet of one line. What has parts of its own does not fit a cell and is left out.
+static void print_csv_object(const json_t *object) {
+        char cell[CELL_MAX];
+        const char *key, *comma = "";
+        json_t *value;
+        json_object_foreach((json_t *) object, key, value) {
+                if (fits_a_cell(value)) {
+                        printf("%s%s", comma, key);
+                        comma = ",";
+                }
+        }
+        comma = "\n";
+        json_object_foreach((json_t *) object, key, value) {
+                if (!fits_a_cell(value))
+                        continue;
+                fputs(comma, stdout);
+                format_cell(object, &(struct column){.key = key}, false, cell);
+                print_csv_cell(cell);
+                comma = ",";
+        }
         putchar('\n');
+}
+
+static void print_json(const json_t *value, size_t flags) {
+        json_dumpf(value, stdout, flags | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
+        putchar('\n');
+}
+
+// As it can be typed back: what stands at a site, on a host, with both before it.
+static void print_name(const json_t *row, const char *name_key) {
+        static const char *const places[] = {"site", "host"};
+        for (unsigned i = 0; strcmp(name_key, "name") == 0 && i < 2; i++) {
+                const char *place = json_string_value(json_object_get(row, places[i]));
+                if (place)
+                        printf("%s/", place);
+        }
+        printf("%s\n", json_string_value(json_object_get(row, name_key)));
 }
 
 void output_list(json_t *rows, const struct column *columns, enum output_format format, const char *name_key,
@@ -200,7 +238,7 @@ void output_list(json_t *rows, const struct column *columns, enum output_format 
                 break;
         case OUTPUT_NAME:
                 for (size_t i = 0; i < json_array_size(rows); i++)
-                        printf("%s\n", json_string_value(json_object_get(json_array_get(rows, i), name_key)));
+                        print_name(json_array_get(rows, i), name_key);
                 break;
         default:
                 if (json_array_size(rows) == 0)
@@ -283,8 +321,10 @@ void output_show(json_t *object, enum output_format format, const char *name_key
                 print_json(object, JSON_INDENT(2));
         } else if (format == OUTPUT_JSONL) {
                 print_json(object, JSON_COMPACT);
+        } else if (format == OUTPUT_CSV) {
+                print_csv_object(object);
         } else if (format == OUTPUT_NAME) {
-                printf("%s\n", json_string_value(json_object_get(object, name_key)));
+                print_name(object, name_key);
         } else {
                 json_object_foreach(object, key, value) show_member(key, value);
         }
