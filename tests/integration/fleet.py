@@ -2,6 +2,7 @@
 """What the tests of moves ask over and over: where a VM is, whether its data is whole, how a job ends."""
 
 import hashlib
+import json
 import subprocess
 import tempfile
 from pathlib import Path
@@ -109,3 +110,54 @@ class Faults:
     def clear(self):
         for file in self.folder.iterdir():
             file.unlink(missing_ok=True)
+
+
+class Operator:
+    """An operator with a configuration directory of their own. run() gives a CompletedProcess, calling it the answer's objects."""
+
+    def __init__(self, lab, directory):
+        self.lab = lab
+        self.directory = Path(directory)
+
+    def run(self, *argv, timeout=60):
+        env = {**self.lab.env, "DROVER_CONFIG": str(self.directory), "NO_COLOR": "1"}
+        return subprocess.run(["drover", *map(str, argv)], env=env, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def __call__(self, *argv):
+        done = self.run(*argv, "-o", "json")
+        if done.returncode != 0:
+            raise DroverError(["drover", *map(str, argv)], done)
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def domain_xml(name, devices="", extra="", kind="qemu", **text):
+    """A small domain that never needs to boot. Keywords replace elements: uuid="..."."""
+    return (f"<domain type='{kind}'><name>{name}</name>" + "".join(f"<{key}>{value}</{key}>" for key, value in text.items()) +
+            "<memory unit='MiB'>16</memory><vcpu>1</vcpu><os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>"
+            f"{extra}<devices>{devices}</devices></domain>")
+
+
+def disk_xml(path, target="vda", format="qcow2", inside="", device="disk"):
+    bus = "virtio" if target.startswith("vd") else "ide"
+    return (f"<disk type='file' device='{device}'><driver name='qemu' type='{format}'/><source file='{path}'/>"
+            f"<target dev='{target}' bus='{bus}'/>{inside}</disk>")
+
+
+def define(lab, host, xml):
+    """virsh define on a host."""
+    path = lab.file(host, "/var/lib/drover/definition.xml")
+    Path(path).write_text(xml)
+    lab.virsh(host, "define", "/var/lib/drover/definition.xml")
+
+
+def undefine(lab, host, *names):
+    for name in names:
+        for words in (("destroy", name), ("undefine", name, "--managed-save", "--snapshots-metadata", "--nvram")):
+            lab.exec(host, "virsh", "-q", *words, check=False)
+
+
+def new_image(lab, host, name, size="1M", format="qcow2", *options):
+    """An empty image in the host's pool; its path there."""
+    lab.exec(host, "qemu-img", "create", "-q", "-f", format, *options, f"{POOL}/{name}", size)
+    return f"{POOL}/{name}"
