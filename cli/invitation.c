@@ -20,7 +20,7 @@ int invitation_print(struct invocation *call, Drover__OperatorRequest *request, 
         if (client_ask_once(request, keep_invitation, &invitation, err) < 0)
                 return -1;
         if (call->format == OUTPUT_TABLE || call->format == OUTPUT_WIDE) {
-                int64_t left = invitation->expires_at - time(NULL);
+                int64_t left = (invitation->expires_at - time(NULL) + 59) / 60 * 60; // for people: whole minutes
                 output_line("  Run there, within %s, once:",
                             units_format_duration(left > 0 ? (uint64_t) left : 0, span));
                 printf("%s\n", invitation->command);

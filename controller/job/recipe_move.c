@@ -199,6 +199,7 @@ FILL(define) {
         for (size_t i = 0; i < plan->n_bridges; i++)
                 verb->bridges[i] = (Drover__NameMap *) proto_copy(&plan->bridges[i]->base);
         verb->has_nvram = plan->has_nvram;
+        verb->current_snapshot = memory_string(check->inspect->current_snapshot);
         verb->definition_xml = check->inspect->definition_xml;
         verb->n_snapshot_xml = check->inspect->n_snapshot_xml;
         verb->snapshot_xml = check->inspect->snapshot_xml;
