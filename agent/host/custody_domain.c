@@ -107,7 +107,7 @@ void custody_tidy(const struct custody *custody, const struct hold *holds, unsig
                 if (!first_of_directory(holds, i))
                         continue;
                 struct error err = ERROR_INIT;
-                if (hold_file_tidy(custody->journal, holds[i].directory, &err) < 0)
+                if (hold_file_tidy(&holds[i], custody->journal, &err) < 0)
                         log_failure(LOG_LEVEL_DEBUG, "tidy up", &err, "job", custody->job, NULL);
                 error_clear(&err);
                 if (custody->conn && pool_refresh_directory(custody->conn, holds[i].directory, &err) < 0)

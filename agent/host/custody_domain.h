@@ -17,6 +17,7 @@
 #define FACT_DEFINITION  "definition"  // inactive XML with secrets, as fenced
 #define FACT_SNAPSHOTS   "snapshots"   // MoveInspectResult with the snapshots' part alone
 #define FACT_AUTOSTART   "autostart"   // "yes" or "no"
+#define FACT_PURGED      "purged."     // with the item: its file was about to be removed for good
 #define FACT_RETIRED     "retired"     // "begun", then "undefined": from here on the job only goes forward
 // ... and on the target.
 #define FACT_DEFINED  "defined"   // UUID; set before the domain is defined here
@@ -38,8 +39,8 @@ int custody_fact_is(const struct custody *custody, const char *key, const char *
 int custody_holds(const struct custody *custody, enum hold_kind kind, struct hold **ret, unsigned *ret_n,
                   struct error *err);
 int custody_hold(const struct custody *custody, const char *item, struct hold *ret, struct error *err);
-// After files of these holds came or went: sidecars that nobody needs go, pools are read again. Never fails: what it
-// does is tidiness, and the next job or refresh does it as well.
+// After files of these holds came or went, and before the holds themselves go: sidecars that nobody needs are removed,
+// pools are read again. Never fails: it is tidiness, and no reason to stop a job.
 void custody_tidy(const struct custody *custody, const struct hold *holds, unsigned n);
 
 // Snapshots' metadata, parents first, into result->snapshot_xml and ->current_snapshot; and back.

@@ -141,10 +141,10 @@ int custody_put_back(const struct custody *custody, struct error *err) {
             restore_definition(custody, has_domain_hold(holds, n), err) < 0 ||
             fault_point("agent.release.restored", err) < 0)
                 return -1;
+        custody_tidy(custody, holds, n);
         for (unsigned i = 0; i < n; i++)
                 if (journal_hold_remove(custody->journal, custody->job, holds[i].item, err) < 0)
                         return -1;
-        custody_tidy(custody, holds, n);
         return 0;
 }
 

@@ -94,30 +94,42 @@ int custody_retire(const struct custody *custody, const Drover__MoveRetire *requ
 
 // ---- purge ----
 
-// A file that is not there was removed by an earlier run, if the place where it was is.
-static int check_sidecar(const struct hold *hold, struct error *err) {
-        struct pool_directory directory = {.fd = -1};
-        if (pool_open_path(hold->directory, &directory, err) < 0)
+// A file that is not there was removed by an earlier run, if that noted so; else its file system may not be mounted.
+static int check_there(const struct custody *custody, const struct hold *hold, const char *fact, struct error *err) {
+        _cleanup_(free_p) uint8_t *noted = NULL;
+        size_t length = 0;
+        enum hold_place place;
+        int found = journal_fact_get(custody->journal, hold->job, fact, &noted, &length, err);
+        if (found)
+                return found < 0 ? -1 : 0;
+        if (hold_file_find(hold, &place, err) < 0)
                 return -1;
-        int sidecar = pool_sidecar(&directory, false, err);
-        pool_directory_fini(&directory);
-        if (sidecar < 0) {
-                error_hint(err, "see whether its file system is mounted: findmnt -T %s", hold->directory);
-                error_hint(err, "if the files were removed by hand: mkdir -m 700 %s/" POOL_SIDECAR, hold->directory);
-                return -1;
-        }
-        close(sidecar);
+        if (place == HOLD_ASIDE || place == HOLD_BOTH)
+                return 0;
+        error_set(err, ERROR_NOT_FOUND, "%s/" POOL_SIDECAR "/%s.%s.held does not exist", hold->directory, hold->job,
+                  hold->item);
+        error_hint(err, "see whether its file system is mounted: findmnt -T %s", hold->directory);
+        error_hint(err, "if it was removed by hand: install -D -m 600 /dev/null %s/" POOL_SIDECAR "/%s.%s.held",
+                   hold->directory, hold->job, hold->item);
+        return -1;
+}
+
+static int purge_file(const struct custody *custody, const struct hold *hold, uint64_t *freed, struct error *err) {
+        _cleanup_(free_p) char *fact = memory_format(FACT_PURGED "%s", hold->item);
+        if (check_there(custody, hold, fact, err) < 0 ||
+            journal_fact_set(custody->journal, hold->job, fact, "yes", 3, err) < 0 ||
+            fault_point("agent.purge.before-remove", err) < 0 || hold_file_remove_aside(hold, freed, err) < 0 ||
+            fault_point("agent.purge.removed", err) < 0)
+                return error_prefix(err, "purge %s of %s", hold->item, hold->vm_name);
+        custody_tidy(custody, hold, 1);
         return 0;
 }
 
 static int purge_hold(const struct custody *custody, const struct hold *hold, uint64_t *bytes, struct error *err) {
         uint64_t freed = 0;
-        if (hold->directory[0] && (check_sidecar(hold, err) < 0 || fault_point("agent.purge.before-remove", err) < 0 ||
-                                   hold_file_remove_aside(hold, &freed, err) < 0))
-                return error_prefix(err, "purge %s of %s", hold->item, hold->vm_name);
-        *bytes += freed;
-        if (fault_point("agent.purge.removed", err) < 0)
+        if (hold->directory[0] && purge_file(custody, hold, &freed, err) < 0)
                 return -1;
+        *bytes += freed;
         return journal_hold_remove(custody->journal, hold->job, hold->item, err);
 }
 
@@ -136,7 +148,6 @@ int custody_purge(const struct custody *custody, const Drover__RetiredPurge *req
                 vms += i == 0 || strcmp(holds[i].job, holds[i - 1].job) != 0;
                 status = purge_hold(custody, &holds[i], &bytes, err);
         }
-        custody_tidy(custody, holds, n);
         if (status < 0)
                 return -1;
         Drover__RetiredPurgeResult *result = new (Drover__RetiredPurgeResult);

@@ -311,23 +311,23 @@ int hold_file_remove_in_place(const struct hold *hold, const char *identity, str
         return file_sync_directory(sides.directory.fd, err);
 }
 
-int hold_file_tidy(struct journal *journal, const char *directory, struct error *err) {
+int hold_file_tidy(const struct hold *hold, struct journal *journal, struct error *err) {
         _cleanup_(free_p) struct hold *holds = NULL;
         unsigned n = 0;
         SIDECAR_LOCKED();
         if (journal_holds(journal, NULL, 0, &holds, &n, err) < 0)
                 return -1;
         for (unsigned i = 0; i < n; i++)
-                if (strcmp(holds[i].directory, directory) == 0)
+                if (strcmp(holds[i].directory, hold->directory) == 0 && strcmp(holds[i].job, hold->job) != 0)
                         return 0;
         struct pool_directory opened = {.fd = -1};
-        if (pool_open_path(directory, &opened, err) < 0)
+        if (pool_open_path(hold->directory, &opened, err) < 0)
                 return -1;
         int result = 0;
         if (unlinkat(opened.fd, POOL_SIDECAR, AT_REMOVEDIR) == 0)
                 result = file_sync_directory(opened.fd, err);
         else if (errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
-                result = error_errno(err, errno, "remove %s/" POOL_SIDECAR, directory);
+                result = error_errno(err, errno, "remove %s/" POOL_SIDECAR, hold->directory);
         pool_directory_fini(&opened);
         return result;
 }

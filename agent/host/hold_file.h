@@ -44,5 +44,6 @@ int hold_file_identity(const struct hold *hold, enum hold_place place, char ret[
 int hold_file_remove_aside(const struct hold *hold, uint64_t *ret_bytes,
                            struct error *err); // ret_bytes: freed, may be NULL
 int hold_file_remove_in_place(const struct hold *hold, const char *identity, struct error *err);
-// Removes the sidecar of a directory that no hold names any more, if it is empty.
-int hold_file_tidy(struct journal *journal, const char *directory, struct error *err);
+// Removes the sidecar of this hold's directory, if it is empty and no other job has a hold there. Before the hold
+// itself is removed, so that a crash in between leaves no sidecar that nobody knows of.
+int hold_file_tidy(const struct hold *hold, struct journal *journal, struct error *err);

@@ -151,11 +151,11 @@ static int forget_holds(const struct custody *custody, struct error *err) {
         unsigned n = 0;
         if (custody_holds(custody, HOLD_PUBLISHED, &holds, &n, err) < 0)
                 return -1;
+        custody_tidy(custody, holds, n);
         for (unsigned i = 0; i < n; i++)
                 if (journal_hold_remove(custody->journal, custody->job, holds[i].item, err) < 0 ||
                     fault_point("agent.settle.forgotten", err) < 0)
                         return -1;
-        custody_tidy(custody, holds, n);
         return 0;
 }
 

@@ -47,6 +47,7 @@ static int remove_hold(const struct custody *custody, const struct hold *hold, s
                 return error_prefix(err, "discard %s", hold->item);
         if (fault_point("agent.discard.removed", err) < 0)
                 return -1;
+        custody_tidy(custody, hold, 1);
         return journal_hold_remove(custody->journal, custody->job, hold->item, err);
 }
 
@@ -60,7 +61,6 @@ int placement_discard(const struct custody *custody, struct error *err) {
                 if ((holds[i].kind == HOLD_INCOMING || holds[i].kind == HOLD_PUBLISHED) &&
                     remove_hold(custody, &holds[i], err) < 0)
                         return -1;
-        custody_tidy(custody, holds, n);
         if (journal_fact_remove(custody->journal, custody->job, FACT_DEFINED, err) < 0)
                 return -1;
         return fault_point("agent.discard.done", err);

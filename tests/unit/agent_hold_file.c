@@ -262,26 +262,29 @@ static void removing_aside_tells_what_was_freed_and_may_be_repeated(void **state
         assert_int_equal(bytes, 0);
 }
 
-static void an_empty_sidecar_goes_when_no_hold_names_its_directory(void **state) {
+static void an_empty_sidecar_goes_when_no_other_job_needs_it(void **state) {
         struct scene *scene = *state;
         _cleanup_(free_p) char *sidecar = path_of(scene, ".drover");
         make(scene, "erp.raw", "data");
+        struct hold other = scene->hold;
+        snprintf(other.job, sizeof(other.job), "job2");
         assert_int_equal(journal_hold_put(scene->journal, &scene->hold, &scene->err), 0);
+        assert_int_equal(journal_hold_put(scene->journal, &other, &scene->err), 0);
         assert_int_equal(hold_file_put_aside(&scene->hold, &scene->err), 0);
         assert_int_equal(hold_file_put_in_place(&scene->hold, false, &scene->err), 0);
-        assert_int_equal(hold_file_tidy(scene->journal, scene->hold.directory, &scene->err), 0);
+        assert_int_equal(hold_file_tidy(&scene->hold, scene->journal, &scene->err), 0);
         assert_int_equal(access(sidecar, F_OK), 0);
-        assert_int_equal(journal_hold_remove(scene->journal, "job1", "vda", &scene->err), 0);
-        assert_int_equal(hold_file_tidy(scene->journal, scene->hold.directory, &scene->err), 0);
+        assert_int_equal(journal_hold_remove(scene->journal, "job2", "vda", &scene->err), 0);
+        assert_int_equal(hold_file_tidy(&scene->hold, scene->journal, &scene->err), 0);
         assert_int_equal(access(sidecar, F_OK), -1);
-        assert_int_equal(hold_file_tidy(scene->journal, scene->hold.directory, &scene->err), 0);
+        assert_int_equal(hold_file_tidy(&scene->hold, scene->journal, &scene->err), 0);
 }
 
 static void a_sidecar_that_holds_something_stays(void **state) {
         struct scene *scene = *state;
         make(scene, "erp.raw", "data");
         assert_int_equal(hold_file_put_aside(&scene->hold, &scene->err), 0);
-        assert_int_equal(hold_file_tidy(scene->journal, scene->hold.directory, &scene->err), 0);
+        assert_int_equal(hold_file_tidy(&scene->hold, scene->journal, &scene->err), 0);
         assert_true(has(scene, ".drover/job1.vda.held", "data"));
 }
 
@@ -301,7 +304,7 @@ int main(void) {
                 TEST(a_partial_file_begins_empty_each_time),
                 TEST(only_the_very_file_is_removed_from_its_place),
                 TEST(removing_aside_tells_what_was_freed_and_may_be_repeated),
-                TEST(an_empty_sidecar_goes_when_no_hold_names_its_directory),
+                TEST(an_empty_sidecar_goes_when_no_other_job_needs_it),
                 TEST(a_sidecar_that_holds_something_stays),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
