@@ -23,11 +23,13 @@ struct waiting { // a transfer that waits for its peer; on its own stack
         unsigned arrived;
 };
 
-struct arrival { // a connection that is not yet known
+struct arrival { // a connection that is not yet known, and the thread that gets to know it
         struct arrival *next;
         struct transfers *transfers;
         int fd;
         struct sockaddr_storage peer;
+        pthread_t thread;
+        bool ended; // to be joined
 };
 
 struct transfers {
@@ -190,15 +192,25 @@ static void *greet_main(void *pointer) {
         struct transfers *transfers = arrival->transfers;
         greet(arrival);
         pthread_mutex_lock(&transfers->mutex);
-        struct arrival **link = &transfers->arrivals;
-        while (*link != arrival)
-                link = &(*link)->next;
-        *link = arrival->next;
+        arrival->ended = true;
         transfers->n_arrivals--;
         pthread_cond_broadcast(&transfers->changed);
         pthread_mutex_unlock(&transfers->mutex);
-        free(arrival);
         return NULL;
+}
+
+// With the mutex held. A thread that has set `ended` needs the mutex no more, so it can be joined under it.
+static void reap(struct transfers *transfers) {
+        for (struct arrival **link = &transfers->arrivals; *link;) {
+                struct arrival *arrival = *link;
+                if (!arrival->ended) {
+                        link = &arrival->next;
+                        continue;
+                }
+                *link = arrival->next;
+                pthread_join(arrival->thread, NULL);
+                free(arrival);
+        }
 }
 
 static bool same_host(const struct sockaddr_storage *one, const struct sockaddr_storage *other) {
@@ -214,35 +226,30 @@ static bool same_host(const struct sockaddr_storage *one, const struct sockaddr_
 static bool has_room(const struct transfers *transfers, const struct sockaddr_storage *peer) {
         unsigned same = 0, share = transfers->most / SHARE;
         for (const struct arrival *other = transfers->arrivals; other; other = other->next)
-                same += same_host(&other->peer, peer);
+                same += !other->ended && same_host(&other->peer, peer);
         return transfers->n_arrivals < transfers->most && same < (share > SHARE_LEAST ? share : SHARE_LEAST);
 }
 
-static int start_greeting(struct arrival *arrival) {
-        pthread_t thread;
-        pthread_attr_t attributes;
-        pthread_attr_init(&attributes);
-        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        int failed = pthread_create(&thread, &attributes, greet_main, arrival);
-        pthread_attr_destroy(&attributes);
-        return failed;
+static bool start_greeting(struct transfers *transfers, int fd, const struct sockaddr_storage *peer) {
+        struct arrival *arrival = new (struct arrival);
+        arrival->transfers = transfers;
+        arrival->fd = fd;
+        arrival->peer = *peer;
+        if (pthread_create(&arrival->thread, NULL, greet_main, arrival) != 0) {
+                free(arrival);
+                return false;
+        }
+        arrival->next = transfers->arrivals;
+        transfers->arrivals = arrival;
+        transfers->n_arrivals++;
+        return true;
 }
 
 static void on_connection(int fd, const struct sockaddr_storage *peer, void *data) {
         struct transfers *transfers = data;
         pthread_mutex_lock(&transfers->mutex);
-        bool taken = has_room(transfers, peer);
-        if (taken) {
-                struct arrival *arrival = new (struct arrival);
-                *arrival = (struct arrival){transfers->arrivals, transfers, fd, *peer};
-                taken = start_greeting(arrival) == 0;
-                if (taken) {
-                        transfers->arrivals = arrival;
-                        transfers->n_arrivals++;
-                } else {
-                        free(arrival);
-                }
-        }
+        reap(transfers);
+        bool taken = has_room(transfers, peer) && start_greeting(transfers, fd, peer);
         pthread_mutex_unlock(&transfers->mutex);
         if (!taken)
                 close(fd);
@@ -365,6 +372,7 @@ void transfers_free(struct transfers *transfers) {
         pthread_mutex_lock(&transfers->mutex);
         while (transfers->n_arrivals > 0 || transfers->n_transfers > 0)
                 tick(transfers);
+        reap(transfers);
         pthread_mutex_unlock(&transfers->mutex);
         standing_fini(&transfers->standing);
         ticket_ledger_free(transfers->ledger);

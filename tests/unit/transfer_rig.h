@@ -6,9 +6,11 @@
  */
 #include "agent/transfer/transfer.h"
 #include "agent/transfer/exchange.h"
+#include "common/log.h"
 #include "common/memory.h"
 #include "common/random.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -135,6 +137,7 @@ static inline void rig_start_agent(unsigned host, unsigned concurrent_max) {
 static inline int rig_up(void **state) {
         (void) state;
         signal(SIGPIPE, SIG_IGN);
+        log_set_level(LOG_LEVEL_ERROR); // refusals are what is tested
         if (pki_new_key(&rig.authority_key, NULL) < 0 || pki_new_key(&rig.controller_key, NULL) < 0 ||
             pki_new_authority(rig.authority_key, "test authority", 10, &rig.authority, NULL) < 0)
                 return -1;
@@ -218,6 +221,7 @@ struct rig_side {
         atomic_uint reports;
         uint64_t reported_done, cancel_at; // cancel when so many bytes are reported; 0: never
         int result;
+        atomic_bool ended;
         struct error err;
         char digest[80];
         Drover__TransferState state;
@@ -252,6 +256,7 @@ static inline void *rig_side_main(void *data) {
                 side->state = *result->state;
                 proto_free(&result->base);
         }
+        atomic_store(&side->ended, true);
         return NULL;
 }
 
@@ -352,7 +357,8 @@ static inline void *rig_wires_main(void *data) {
         struct pollfd fds[1 + 2 * FLOW_STREAMS_MAX] = {{.fd = wires->listener, .events = POLLIN}};
         nfds_t n = 1;
         while (!atomic_load(&wires->ended)) {
-                if (poll(fds, n, 20) <= 0)
+                bool hole = wires->spoil == RIG_HOLE && atomic_load(&wires->spoilt);
+                if (poll(fds, hole ? 0 : n, 20) <= 0)
                         continue;
                 if (fds[0].revents && n + 2 <= sizeof fds / sizeof fds[0]) {
                         fds[n] = (struct pollfd){.fd = accept(wires->listener, NULL, NULL), .events = POLLIN};
