@@ -331,7 +331,7 @@ static inline void give_vms(const struct member *host, const char *const *names,
         char uuids[16][NAME_UUID_LENGTH + 1];
         for (size_t i = 0; i < n; i++) {
                 drover__domain__init(&domains[i]);
-                snprintf(uuids[i], sizeof(uuids[i]), "%.24s%012zx", host->uuid, i + 1);
+                snprintf(uuids[i], sizeof(uuids[i]), "%.24s%012x", host->uuid, (unsigned) (i + 1) & 0xffff);
                 domains[i].uuid = uuids[i];
                 domains[i].name = (char *) names[i];
                 domains[i].state = (char *) (i % 2 ? "shut off" : "running");
