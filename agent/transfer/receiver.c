@@ -20,6 +20,7 @@ DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 struct receiver {
         struct copy copy;
         struct sink sink;
+        atomic_uint ended;     // streams that have said all
         pthread_mutex_t mutex; // of `begun` and what comes with it
         bool begun;
 };
@@ -149,7 +150,9 @@ static int receive_end(struct receiving *receiving, const Drover__DataEnd *end, 
         if (end->file_bytes != receiving->flow->bytes_total)
                 return error_set(err, ERROR_PROTOCOL, "the source ends an image of %llu bytes",
                                  (unsigned long long) end->file_bytes);
-        if (digest_wait(receiving->flow->digest, hash, err) < 0)
+        // The last stream to end has nothing to wait for: what is missing now will never come.
+        bool last = atomic_fetch_add(&receiving->receiver->ended, 1) + 1 == receiving->flow->streams;
+        if ((last ? digest_finish : digest_wait)(receiving->flow->digest, hash, err) < 0)
                 return -1;
         if (end->digest.len != DIGEST_BYTES || memcmp(end->digest.data, hash, DIGEST_BYTES) != 0)
                 return error_set(err, ERROR_CORRUPT, "the image's digest is not the source's");
