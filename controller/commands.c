@@ -121,8 +121,8 @@ static int command_init(struct options *options, struct error *err) {
         printf("  Authority created      sha256:%.4s…%s\n", fingerprint, fingerprint + 62);
         printf("  First operator         %s (admin), credentials in %s\n", options->setup.user,
                options->setup.operator_directory);
-        printf("  Next:  drover-controller run   (or: systemctl enable --now drover-controller)\n");
-        printf("         drover host invite lyon/kvm1\n");
+        printf("  Serve                  systemctl start drover-controller, or: drover-controller run\n");
+        printf("  Next:  drover host invite lyon/kvm1\n");
         return 0;
 }
 

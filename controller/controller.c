@@ -5,22 +5,20 @@
  */
 #include "controller/controller.h"
 #include "common/cleanup.h"
-#include "common/file.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/timer.h"
+#include "controller/lock.h"
 #include "controller/notify.h"
 #include "controller/session/hub.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
-#include <sys/file.h>
 
-#define FLUSH_MS    2000u
-#define RENEW_MOST  3600u // seconds between two looks at the controller's own certificate
-#define RENEW_PARTS 12u   // looks in its life, if that is shorter
-#define STOP_MS     8000u // for an orderly end; connections are flushed for less
+#define FLUSH_MS         2000u
+#define RENEW_MOST       3600u // seconds between two looks at the controller's own certificate
+#define RENEW_PARTS      12u   // looks in its life, if that is shorter
+#define LOCK_PATIENCE_MS 2000u // for an init, or a controller that is just ending
+#define STOP_MS          8000u // for an orderly end; connections are flushed for less
 
 struct controller {
         uv_loop_t *loop;
@@ -57,21 +55,13 @@ static void on_renew(void *data) {
 // ---- making
 
 static int take_lock(struct controller *controller, const char *directory, struct error *err) {
-        _cleanup_(free_p) char *path = memory_format("%s/controller.lock", directory);
         _cleanup_(free_p) char *authority = memory_format("%s/ca.crt", directory);
         if (access(authority, F_OK) < 0) { // before the lock leaves a file in somebody else's directory
                 error_set(err, ERROR_NOT_FOUND, "there is no authority in %s", directory);
                 error_hint(err, "drover-controller init");
                 return -1;
         }
-        controller->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (controller->lock < 0)
-                return error_errno(err, errno, "%s", path);
-        if (flock(controller->lock, LOCK_EX | LOCK_NB) == 0)
-                return 0;
-        error_set(err, ERROR_CONFLICT, "another drover-controller works in %s", directory);
-        error_hint(err, "systemctl status drover-controller");
-        return -1;
+        return lock_take(directory, LOCK_PATIENCE_MS, &controller->lock, err);
 }
 
 static int open_authority(struct controller *controller, const struct settings *settings, const char *directory,
@@ -107,11 +97,16 @@ static int open_session(struct controller *controller, const struct session_limi
         return session_new(&config, &controller->session, err);
 }
 
+// Where nobody has said otherwise, a machine without IPv6 is no reason to fail.
 static int listen_on(struct controller *controller, const char *given, struct error *err) {
         _cleanup_(free_p) char *stored = NULL;
-        if (store_meta_get(controller->store, "listen", &stored, err) < 0)
+        if (!given && store_meta_get(controller->store, "listen", &stored, err) < 0)
                 return -1;
-        return session_listen(controller->session, given ? given : stored ? stored : LISTEN_DEFAULT, err);
+        if (given || stored)
+                return session_listen(controller->session, given ? given : stored, err);
+        if (session_listen(controller->session, LISTEN_DEFAULT, NULL) == 0)
+                return 0;
+        return session_listen(controller->session, LISTEN_WITHOUT_IPV6, err);
 }
 
 static void start_timers(struct controller *controller, const struct settings *settings) {

@@ -7,8 +7,9 @@
 #include "controller/session/session.h"
 #include "controller/settings.h"
 
-#define STATE_DIRECTORY "/var/lib/drover/controller"
-#define LISTEN_DEFAULT  "[::]:7443"
+#define STATE_DIRECTORY     "/var/lib/drover/controller"
+#define LISTEN_DEFAULT      "[::]:7443"
+#define LISTEN_WITHOUT_IPV6 "0.0.0.0:7443"
 
 struct controller;
 // Everything but the signals and systemd; for tests as well. `listen` NULL: the settings', else what `init` was told.

@@ -10,6 +10,7 @@
 #include "common/file.h"
 #include "common/memory.h"
 #include "controller/controller.h"
+#include "controller/lock.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +38,7 @@ const char *setup_user(void) {
 }
 
 static int refuse(const char *directory, struct error *err) {
+        error_clear(err);
         error_set(err, ERROR_CONFLICT, "there is an authority in %s already", directory);
         error_hint(err, "drover-controller run");
         return -1;
@@ -85,7 +87,7 @@ static int create(const struct setup *setup, const struct authority_config *conf
                 machine[strcspn(machine, ".")] = '\0';
                 name = machine;
         }
-        if (store_meta_set(store, "listen", listen, err) < 0)
+        if (setup->listen && store_meta_set(store, "listen", setup->listen, err) < 0)
                 return -1;
         return authority_create(config, store, name, setup->n_addresses ? setup->addresses : only,
                                 setup->n_addresses ? setup->n_addresses : 1, err);
@@ -113,9 +115,13 @@ int setup_run(const struct setup *setup, char ret_fingerprint[65], struct error 
         _cleanup_(free_p) char *ca_crt = memory_format("%s/ca.crt", setup->state_directory);
         _cleanup_(free_p) char *path = memory_format("%s/controller.db", setup->state_directory);
         _cleanup_(store_close_p) struct store *store = NULL;
+        _cleanup_(close_p) int lock = -1;
         bool there = access(ca_crt, F_OK) == 0;
-        if ((!there && check(setup, err) < 0) || file_make_directories(setup->state_directory, 0700, err) < 0 ||
-            store_open(path, &store, err) < 0)
+        if ((!there && check(setup, err) < 0) || file_make_directories(setup->state_directory, 0700, err) < 0)
+                return -1;
+        if (lock_take(setup->state_directory, 0, &lock, err) < 0)
+                return there ? refuse(setup->state_directory, err) : -1;
+        if (store_open(path, &store, err) < 0)
                 return -1;
         if (there) {
                 int unfinished = is_unfinished(store, err);
