@@ -4,6 +4,7 @@
 #include "cli/renew.h"
 #include "cli/settings.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/link.h"
 #include "common/memory.h"
 
@@ -148,6 +149,20 @@ static int dial_any(struct client *client, struct error *err) {
         return r;
 }
 
+// The controller could only break off the handshake, and TLS has no words for what to do about it.
+static int check_expiry(const struct client *client, struct error *err) {
+        const struct identity *identity = tls_credentials_identity(client->credentials);
+        char when[CLOCK_RFC3339_MAX];
+        if (identity->not_after > clock_wall(&system_clock))
+                return 0;
+        error_set(err, ERROR_DENIED, "the certificate of %s expired at %s", identity->name,
+                  clock_rfc3339(identity->not_after, when));
+        error_hint(err, "ask an administrator for: drover user rm %s; drover user invite %s --role ROLE",
+                   identity->name, identity->name);
+        error_hint(err, "then, here: drover login TOKEN --replace");
+        return -1;
+}
+
 int client_open(struct client **ret, struct error *err) {
         struct client *client = new (struct client);
         signal(SIGPIPE, SIG_IGN);
@@ -159,6 +174,8 @@ int client_open(struct client **ret, struct error *err) {
         int r = settings_load(&client->settings, err);
         if (r == 0)
                 r = tls_credentials_load(settings_directory(), "client", &client->credentials, err);
+        if (r == 0)
+                r = check_expiry(client, err);
         if (r == 0)
                 r = dial_any(client, err);
         if (r < 0) {

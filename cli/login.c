@@ -95,6 +95,12 @@ static int check_reply(struct login *login, X509 **ret_certificate, struct error
                 return error_prefix(err, "the certificate that came back");
         if (!pki_matches(*ret_certificate, login->key))
                 return error_set(err, ERROR_PROTOCOL, "the certificate that came back is for another key");
+        struct identity identity;
+        if (pki_identity(*ret_certificate, &identity, err) < 0)
+                return error_prefix(err, "the certificate that came back");
+        if (identity.kind != IDENTITY_USER || strcmp(identity.name, reply->name) != 0)
+                return error_set(err, ERROR_PROTOCOL, "the certificate that came back is for %s %s, not for a user",
+                                 identity_kind_word(identity.kind), identity.name);
         return name_check_user(reply->name, err);
 }
 

@@ -181,7 +181,7 @@ static int use_server_certificate(struct authority *authority, X509 *server, str
         if (tls_credentials_new(server, authority->server_key, authority->certificate, &authority->credentials, err) <
             0)
                 return error_prefix(err, "%s/server.crt", authority->directory);
-        authority->server_issued_at = record.not_before + AUTHORITY_BACKDATE;
+        authority->server_issued_at = authority_issued_at(&record);
         authority->server_not_after = record.not_after;
         return 0;
 }

@@ -6,7 +6,7 @@
 #include "controller/authority/authority.h"
 
 #define AUTHORITY_YEARS_DAYS 3650u
-#define AUTHORITY_BACKDATE   3600 // seconds: a joiner's clock may be behind ours
+#define AUTHORITY_BACKDATE   3600 // seconds, at most: a joiner's clock may be behind ours
 #define AUTHORITY_KEEP       8u   // certificates of one subject that stay known
 
 struct authority {
@@ -29,6 +29,8 @@ struct authority {
 DEFINE_CLEANUP(authority_free, struct authority *)
 
 int64_t authority_now(const struct authority *authority);
+// When a certificate was made, of which only from when it holds is written down: that is earlier by the backdating.
+int64_t authority_issued_at(const struct store_certificate *record);
 char *authority_path(const struct authority *authority, const char *file);
 // A certificate for this identity and the record of it, which the caller stores before it hands the certificate out.
 int authority_issue(struct authority *authority, enum identity_kind kind, const char *subject, const uint8_t *csr_der,

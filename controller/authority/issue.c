@@ -24,6 +24,15 @@ static int64_t validity(const struct authority *authority, enum identity_kind ki
         return (int64_t) days * DAY;
 }
 
+// A certificate that holds for minutes must not look as if most of its life were over.
+static int64_t backdate(int64_t life) {
+        return life / 8 < AUTHORITY_BACKDATE ? life / 8 : AUTHORITY_BACKDATE;
+}
+
+int64_t authority_issued_at(const struct store_certificate *record) {
+        return record->not_before + backdate((record->not_after - record->not_before) / 9 * 8);
+}
+
 static int64_t end_of(const X509 *certificate) {
         struct tm end;
         return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1 ? (int64_t) timegm(&end) : 0;
@@ -40,7 +49,7 @@ int authority_issue(struct authority *authority, enum identity_kind kind, const 
         if (now >= last)
                 return error_set(err, ERROR_FAILED, "the authority's own certificate has expired");
         struct pki_request request = {.identity = &identity,
-                                      .not_before = now - AUTHORITY_BACKDATE,
+                                      .not_before = now - backdate(end - now),
                                       .not_after = end < last ? end : last,
                                       // A host is a server too: to the other hosts, for transfers.
                                       .server = kind != IDENTITY_USER};
@@ -99,7 +108,7 @@ int authority_renew_own(struct authority *authority, bool *ret_renewed, struct e
         }
         tls_credentials_unref(authority->credentials);
         authority->credentials = credentials;
-        authority->server_issued_at = record.not_before + AUTHORITY_BACKDATE;
+        authority->server_issued_at = authority_issued_at(&record);
         authority->server_not_after = record.not_after;
         *ret_renewed = true;
         return 0;

@@ -9,13 +9,16 @@
 #include <string.h>
 
 #define STREAMS_MAX  16u
-#define SEEN_SECONDS 60 // how often the store hears that a user was seen
+#define SEEN_SECONDS 60                  // how often the store hears that a user was seen
+#define UNREAD_MOST  (4 * STREAM_WINDOW) // bytes of answers under which the next request is still heard
+#define CHECK_MOST_S 3600                // wall clocks jump, so even a far end is looked at every hour
 
 struct operator_link {
         struct connection *connection;
         bool welcomed;
         struct stream *streams;
         unsigned n_streams;
+        struct timer *ending; // of the certificate: also who only listens is sent away then
 };
 
 // ---- streams
@@ -103,6 +106,24 @@ static void on_drained(struct connection *connection) {
         }
 }
 
+// ---- the certificate's end
+
+static void watch_end(struct operator_link *link) {
+        const struct connection *connection = link->connection;
+        int64_t left = connection->peer.not_after - clock_wall(connection->session->clock);
+        timer_once(link->ending, (uint64_t) (left < 1 ? 1 : left > CHECK_MOST_S ? CHECK_MOST_S : left) * 1000);
+}
+
+static void on_ending(void *data) {
+        struct operator_link *link = data;
+        struct connection *connection = link->connection;
+        struct error why = ERROR_INIT;
+        if (authority_check_peer(connection->session->authority, &connection->peer, &why) < 0)
+                connection_refuse(connection, &why);
+        else
+                watch_end(link);
+}
+
 // ---- Hello
 
 static int send_welcome(struct operator_link *link, uint32_t version, enum role role, struct error *err) {
@@ -146,6 +167,7 @@ static int on_hello(struct operator_link *link, const Drover__OperatorHello *hel
                 return -1;
         link->welcomed = true;
         connection_in_time(link->connection);
+        watch_end(link);
         note_seen(link);
         return send_welcome(link, version, role, err);
 }
@@ -172,6 +194,8 @@ static int fill_call(struct operator_link *link, const Drover__OperatorRequest *
 static int on_request(struct operator_link *link, const Drover__OperatorRequest *request, struct error *err) {
         struct verb_call call;
         struct error why = ERROR_INIT;
+        if (link_waiting(link->connection->link) > UNREAD_MOST)
+                return error_set(err, ERROR_BUSY, "the client asks on and does not read the answers");
         if (fill_call(link, request, &call, err) < 0)
                 return -1;
         if (!call.verb)
@@ -220,6 +244,7 @@ static int on_open(struct connection *connection, struct error *err) {
                                  limits->links_per_user);
         struct operator_link *link = new (struct operator_link);
         link->connection = connection;
+        link->ending = timer_new(connection->session->loop, on_ending, link);
         connection->state = link;
         return 0;
 }
@@ -231,6 +256,7 @@ static void on_gone(struct connection *connection, const struct error *why) {
                     connection->peer.name, "address", connection->address, NULL);
         while (link->streams)
                 stream_end(link->streams);
+        timer_free(link->ending);
         free(link);
 }
 
