@@ -112,8 +112,7 @@ static bool may_retry(struct job *job, const struct job_step *failed) {
         if (ask_is_transient(failed->error.code))
                 return true;
         return failed->kind->copies && failed->error.code != ERROR_NO_SPACE && failed->error.code != ERROR_IO &&
-               failed->error.code != ERROR_REFUSED && failed->error.code != ERROR_NOT_FOUND &&
-               ++job->copy_faults < ENGINE_COPY_FAULTS_MAX;
+               failed->error.code != ERROR_REFUSED && ++job->copy_faults < ENGINE_COPY_FAULTS_MAX;
 }
 
 static struct job_step *worst_of(struct job *job, unsigned group) {
