@@ -249,7 +249,7 @@ int controller_run(const struct settings *settings, const char *state_directory,
         struct session_limits limits = session_limits;
         limits.connections = (uint32_t) settings->connections;
         limits.relay_pairs = (uint32_t) settings->relay_connections;
-        limits.joins_per_minute = (uint32_t) settings->joins_per_minute;
+        limits.failed_joins_per_minute = (uint32_t) settings->joins_per_minute;
         mallopt(M_ARENA_MAX, 2);
         int r = uv_loop_init(&program.loop);
         if (r)

@@ -30,27 +30,36 @@ void join_rates_free(struct join_rates *rates) {
         free(rates);
 }
 
-static int count(struct session *session, const char *address, struct error *err) {
+static unsigned row_of(const struct join_rates *rates, const char *address) {
+        unsigned oldest = 0;
+        for (unsigned i = 0; i < ADDRESSES_MAX; i++) {
+                if (strcmp(rates->rows[i].address, address) == 0)
+                        return i;
+                if (rates->rows[i].began_ms < rates->rows[oldest].began_ms)
+                        oldest = i;
+        }
+        return oldest;
+}
+
+static void count_failure(struct session *session, const char *address) {
         struct join_rates *rates = session->join_rates;
         uint64_t now = clock_ms(session->clock);
-        unsigned row = 0;
-        for (unsigned i = 0; i < ADDRESSES_MAX; i++) {
-                if (strcmp(rates->rows[i].address, address) == 0) {
-                        row = i;
-                        break;
-                }
-                if (rates->rows[i].began_ms < rates->rows[row].began_ms)
-                        row = i;
-        }
+        unsigned row = row_of(rates, address);
         if (strcmp(rates->rows[row].address, address) != 0 || now - rates->rows[row].began_ms >= MINUTE_MS) {
                 snprintf(rates->rows[row].address, sizeof(rates->rows[row].address), "%s", address);
                 rates->rows[row].began_ms = now;
                 rates->rows[row].n = 0;
         }
-        if (rates->rows[row].n++ < session->limits.joins_per_minute)
+        rates->rows[row].n++;
+}
+
+static int check_rate(struct session *session, const char *address, struct error *err) {
+        const struct join_rates *rates = session->join_rates;
+        unsigned row = row_of(rates, address), most = session->limits.failed_joins_per_minute;
+        if (strcmp(rates->rows[row].address, address) != 0 || rates->rows[row].n < most ||
+            clock_ms(session->clock) - rates->rows[row].began_ms >= MINUTE_MS)
                 return 0;
-        return error_set(err, ERROR_BUSY, "%u tries to join in a minute from %s; wait a minute",
-                         session->limits.joins_per_minute, address);
+        return error_set(err, ERROR_BUSY, "%u tries to join from %s have failed in a minute; wait one", most, address);
 }
 
 static void record(struct connection *connection, const Drover__JoinReply *reply, const struct error *why) {
@@ -76,12 +85,14 @@ static int send_reply(struct connection *connection, Drover__JoinReply *reply, s
 static int on_request(struct connection *connection, const Drover__JoinRequest *request, struct error *err) {
         struct session *session = connection->session;
         Drover__JoinReply *reply = NULL;
-        if (count(session, connection->address, err) < 0)
+        if (check_rate(session, connection->address, err) < 0)
                 return -1;
         int r = authority_join(session->authority, request, &reply, err);
         record(connection, r == 0 ? reply : NULL, err);
-        if (r < 0)
+        if (r < 0) {
+                count_failure(session, connection->address);
                 return -1;
+        }
         if (reply->uuid[0])
                 fleet_host_add(session->fleet, reply->uuid, reply->site, reply->name);
         log_info(reply->uuid[0] ? "host joined" : "user joined", "site", reply->site, "name", reply->name, "address",

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 /*
- * drover-join/1: one JoinRequest from somebody without a certificate, one answer, and the end. From one address only
- * so many a minute are looked at. Loop thread.
+ * drover-join/1: one JoinRequest from somebody without a certificate, one answer, and the end. An address from which
+ * many tries have failed has to wait. Loop thread.
  */
 #include "controller/session/connection.h"
 

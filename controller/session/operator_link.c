@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define STREAMS_MAX  16u
+#define UNREAD_MAX   (8u << 20)          // bytes of answers that wait when the next request comes
+#define DENIALS_MAX  50u                 // on one connection: each is a record that is synced to the disk
 #define SEEN_SECONDS 60                  // how often the store hears that a user was seen
 #define UNREAD_MOST  (4 * STREAM_WINDOW) // bytes of answers under which the next request is still heard
 #define CHECK_MOST_S 3600                // wall clocks jump, so even a far end is looked at every hour
@@ -17,7 +19,7 @@ struct operator_link {
         struct connection *connection;
         bool welcomed;
         struct stream *streams;
-        unsigned n_streams;
+        unsigned n_streams, denials;
         struct timer *ending; // of the certificate: also who only listens is sent away then
 };
 
@@ -191,18 +193,28 @@ static int fill_call(struct operator_link *link, const Drover__OperatorRequest *
         return authority_role_of(session->authority, call->user, &call->role, call->sites, err);
 }
 
+static int check_patience(const struct operator_link *link, struct error *err) {
+        size_t unread = link_waiting(link->connection->link);
+        if (unread > UNREAD_MAX)
+                return error_set(err, ERROR_BUSY, "%zu bytes of answers wait to be read", unread);
+        if (link->denials > DENIALS_MAX)
+                return error_set(err, ERROR_DENIED, "more than %u requests of this connection were denied",
+                                 DENIALS_MAX);
+        return 0;
+}
+
 static int on_request(struct operator_link *link, const Drover__OperatorRequest *request, struct error *err) {
         struct verb_call call;
         struct error why = ERROR_INIT;
-        if (link_waiting(link->connection->link) > UNREAD_MOST)
-                return error_set(err, ERROR_BUSY, "the client asks on and does not read the answers");
-        if (fill_call(link, request, &call, err) < 0)
+        if (check_patience(link, err) < 0 || fill_call(link, request, &call, err) < 0)
                 return -1;
         if (!call.verb)
                 error_set(&why, ERROR_VERSION, "this controller (%s) does not know the verb that was asked for",
                           DROVER_VERSION);
-        if (!call.verb || verbs_run(&call, &why) < 0)
-                send_failure(link, request->id, &why);
+        if (call.verb && verbs_run(&call, &why) == 0)
+                return 0;
+        link->denials += why.code == ERROR_DENIED;
+        send_failure(link, request->id, &why);
         return 0;
 }
 

@@ -18,7 +18,7 @@ struct session_limits {
         uint32_t handshakes;                 // in the handshake, in all
         uint32_t handshakes_per_address;
         uint32_t links_per_user;
-        uint32_t joins_per_minute; // from one address
+        uint32_t failed_joins_per_minute; // from one address
         uint32_t relay_pairs;
         uint32_t relay_wait_ms; // for the partner
         uint32_t relay_idle_ms; // without a byte either way

@@ -96,7 +96,7 @@ static inline int scene_make(void **state) {
         const struct authority_config config = {.directory = scratch_path("state")};
         memset(&scene, 0, sizeof(scene));
         scene.limits = session_limits;
-        scene.limits.joins_per_minute = 1000;
+        scene.limits.failed_joins_per_minute = 1000;
         uv_loop_init(&scene.loop);
         uv_timer_init(&scene.loop, &scene.tick);
         uv_timer_start(&scene.tick, on_scene_tick, 20, 20);

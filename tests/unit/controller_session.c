@@ -569,19 +569,19 @@ static void fault_47_a_host_that_joins_again_inherits_nothing(void **state) {
         member_fini(&ann);
 }
 
-static void joining_is_slow_for_who_tries_often(void **state) {
+static void who_fails_to_join_too_often_has_to_wait(void **state) {
         (void) state;
         struct peer peer;
-        scene.limits.joins_per_minute = 3;
+        scene.limits.failed_joins_per_minute = 3;
         scene_start();
         _cleanup_(free_p) char *token = invite("lyon", "kvm1", 0);
-        for (unsigned i = 0; i < 3; i++) {
+        for (unsigned i = 0; i < 4; i++) { // the first one joins
                 send_join(&peer, token);
                 RUN_UNTIL(peer.closed);
                 hang_up(&peer);
         }
         send_join(&peer, token);
-        assert_last_words(&peer, ERROR_BUSY, "3 tries to join in a minute from 127.0.0.1; wait a minute");
+        assert_last_words(&peer, ERROR_BUSY, "3 tries to join from 127.0.0.1 have failed in a minute; wait one");
         hang_up(&peer);
 }
 
@@ -665,6 +665,20 @@ static void fault_40_a_flood_of_empty_messages_ends_the_connection(void **state)
         wait_for_pong(&peer);
         hang_up(&peer);
         member_fini(&kvm1);
+}
+
+static void who_is_denied_too_often_is_cut(void **state) {
+        (void) state;
+        struct peer peer;
+        scene_start();
+        struct member bob = new_user("bob", ROLE_VIEWER, "");
+        log_in(&peer, &bob);
+        REQUEST(audit_list, AUDIT_LIST, audit_list, AuditList)
+        for (unsigned i = 0; i < 200; i++)
+                send_request(&peer, &request);
+        assert_last_words(&peer, ERROR_DENIED, "more than 50 requests of this connection were denied");
+        hang_up(&peer);
+        member_fini(&bob);
 }
 
 static void fault_40_what_comes_before_hello_ends_the_connection(void **state) {
@@ -779,10 +793,11 @@ int main(void) {
                 SCENE_TEST(fault_46_a_token_that_comes_late_does_not_join),
                 SCENE_TEST(fault_46_a_joiner_that_trusts_another_authority_sends_nothing),
                 SCENE_TEST(fault_47_a_host_that_joins_again_inherits_nothing),
-                SCENE_TEST(joining_is_slow_for_who_tries_often),
+                SCENE_TEST(who_fails_to_join_too_often_has_to_wait),
                 SCENE_TEST(fault_03_handshakes_that_do_not_end_are_bounded_for_each_address),
                 SCENE_TEST(connections_are_bounded),
                 SCENE_TEST(fault_40_a_flood_of_empty_messages_ends_the_connection),
+                SCENE_TEST(who_is_denied_too_often_is_cut),
                 SCENE_TEST(fault_40_what_comes_before_hello_ends_the_connection),
                 SCENE_TEST(fault_40_mutated_messages_end_their_connection_or_do_nothing),
                 SCENE_TEST(the_end_of_the_controller_ends_every_connection),
