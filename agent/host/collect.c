@@ -11,7 +11,6 @@
 #include "agent/host/definition.h"
 #include "agent/host/definition_snapshot.h"
 #include "agent/host/obstacle.h"
-#include "agent/host/resident.h"
 #include "agent/host/sharing.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -257,7 +256,6 @@ int collect_domains(virConnectPtr conn, struct journal *journal, Drover__Domain 
         free(handles);
         if (r == 0)
                 share_all(conn, domains, count);
-        resident_shrink(); // hundreds of definitions have passed through
         if (r < 0) {
                 for (size_t i = 0; i < count; i++)
                         free_domain(&domains[i]);

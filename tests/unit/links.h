@@ -92,7 +92,8 @@ static inline void on_detach(struct link *link, int fd, const uint8_t *leftover,
         end->link = NULL;
 }
 
-static const struct link_callbacks callbacks = {on_open, on_frame, on_close, on_detach};
+static const struct link_callbacks callbacks = {
+        .on_open = on_open, .on_frame = on_frame, .on_close = on_close, .on_detach = on_detach};
 
 static inline void end_init(struct end *end) {
         *end = (struct end){.fd = -1};
