@@ -195,12 +195,12 @@ static void the_source_is_told_only_after_the_sync(void **state) {
 
 static void fault_01_a_line_that_is_cut_ends_both_sides(void **state) {
         (void) state;
-        static const uint64_t places[] = {0, 700, 2000, 40000, 3 * MIB + 5, 19 * MIB};
-        for (size_t i = 0; i < 6; i++) {
+        static const uint64_t places[] = {700, 40000, 3 * MIB + 5, 19 * MIB};
+        for (size_t i = 0; i < 4; i++) {
                 struct rig_pair pair;
                 struct rig_wires wires;
                 pair_of(&pair, 20 * MIB);
-                exchange_set_patience(rig.agents[RIG_SINK], 100, 1000);
+                exchange_set_patience(rig.agents[RIG_SINK], 100, 500);
                 rig_wires_start(&wires, RIG_CUT, places[i], rig.ports[RIG_SINK]);
                 pair.source.order.peer_port = wires.port;
                 pair.source.order.streams = pair.sink.order.streams = 2;
@@ -321,17 +321,6 @@ static void a_fault_before_the_sync_fails_both_ends(void **state) {
         rmdir(directory);
 }
 
-static void an_image_longer_than_64_tib_is_refused(void **state) {
-        (void) state;
-        struct rig_pair pair;
-        int fd = memfd_create("huge", 0);
-        assert_int_equal(ftruncate(fd, ((off_t) 64 << 40) + 1), 0);
-        rig_pair(&pair, DIRECT, fd, rig_file(), 1);
-        rig_pair_run(&pair);
-        rig_assert_failed(&pair.sink, ERROR_TOO_LARGE, "vda: an image of 64.0 TiB is over the bound of 64.0 TiB");
-        end(&pair);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(fault_20_a_read_error_names_disk_and_offset, nothing_strikes),
@@ -350,7 +339,6 @@ int main(void) {
                 cmocka_unit_test_setup(a_cancel_at_the_sink_reaches_the_source, nothing_strikes),
                 cmocka_unit_test_setup(a_cancel_while_waiting_for_the_peer_is_heard, nothing_strikes),
                 cmocka_unit_test_setup(a_fault_before_the_sync_fails_both_ends, nothing_strikes),
-                cmocka_unit_test_setup(an_image_longer_than_64_tib_is_refused, nothing_strikes),
         };
         return cmocka_run_group_tests(tests, rig_up, rig_down);
 }
