@@ -15,9 +15,11 @@ struct journal;
 int journal_open(const char *path, struct journal **ret, struct error *err);
 void journal_close(struct journal *journal);
 
-// Epochs: at most INT64_MAX. grant: ERROR_STALE when `epoch` is lower than what is recorded for the VM; records it when higher.
+// Epochs: at most INT64_MAX. grant: ERROR_STALE when `epoch` is lower than what is recorded for the VM; records it when
+// higher.
 int journal_grant(struct journal *journal, const char *vm_uuid, uint64_t epoch, struct error *err);
-int journal_epoch(struct journal *journal, const char *vm_uuid, uint64_t *ret_epoch, struct error *err); // 0: never told
+int journal_epoch(struct journal *journal, const char *vm_uuid, uint64_t *ret_epoch,
+                  struct error *err); // 0: never told
 
 // Steps, keyed (job, step, attempt). `request` and `result` are packed messages.
 enum journal_step { JOURNAL_STEP_NEW, JOURNAL_STEP_INTENT, JOURNAL_STEP_DONE };
@@ -25,11 +27,14 @@ enum journal_step { JOURNAL_STEP_NEW, JOURNAL_STEP_INTENT, JOURNAL_STEP_DONE };
 int journal_step_begin(struct journal *journal, const char *job, const char *step, uint32_t attempt,
                        const uint8_t *request, size_t length, enum journal_step *ret_state, uint8_t **ret_result,
                        size_t *ret_length, struct error *err);
-int journal_step_end(struct journal *journal, const char *job, const char *step, uint32_t attempt, const uint8_t *result,
-                     size_t length, struct error *err);
-// Small facts of a job that a later or repeated step needs (was_running, definition, ...). set replaces. get: 1 found, 0 not, -1.
-int journal_fact_set(struct journal *journal, const char *job, const char *key, const void *bytes, size_t length, struct error *err);
-int journal_fact_get(struct journal *journal, const char *job, const char *key, uint8_t **ret_bytes, size_t *ret_length, struct error *err);
+int journal_step_end(struct journal *journal, const char *job, const char *step, uint32_t attempt,
+                     const uint8_t *result, size_t length, struct error *err);
+// Small facts of a job that a later or repeated step needs (was_running, definition, ...). set replaces. get: 1 found,
+// 0 not, -1.
+int journal_fact_set(struct journal *journal, const char *job, const char *key, const void *bytes, size_t length,
+                     struct error *err);
+int journal_fact_get(struct journal *journal, const char *job, const char *key, uint8_t **ret_bytes, size_t *ret_length,
+                     struct error *err);
 int journal_fact_remove(struct journal *journal, const char *job, const char *key, struct error *err); // absent is fine
 int journal_job_forget(struct journal *journal, const char *job, struct error *err); // steps, facts and holds of a job
 // Of jobs without holds: finished steps older than `before`, then the facts that no step is left for.
@@ -43,22 +48,25 @@ enum hold_kind {
         HOLD_RETIRED = 4,   // source after commit: stays there until purged
 };
 // HOLD_FENCED or HOLD_RETIRED with the item HOLD_DOMAIN stands for a VM whose files alone cannot keep it from starting
-// (it has none that libvirt insists on): its definition is kept as a fact, undefined meanwhile. directory and name are "".
+// (it has none that libvirt insists on): its definition is kept as a fact, undefined meanwhile. directory and name are
+// "".
 #define HOLD_DOMAIN "domain"
 struct hold {
         char job[33];
         char vm_uuid[NAME_UUID_LENGTH + 1];
         char vm_name[NAME_VM_MAX + 1];
-        char item[16];          // disk target, "nvram", or "domain" (below)
+        char item[16]; // disk target, "nvram", or "domain" (below)
         enum hold_kind kind;
-        char directory[4096];   // absolute, found through libvirt on this host, never from a message
+        char directory[4096]; // absolute, found through libvirt on this host, never from a message
         char name[256];
-        uint64_t bytes;         // allocation when it was held, or reserved size
-        int64_t at;             // wall seconds
+        uint64_t bytes; // allocation when it was held, or reserved size
+        int64_t at;     // wall seconds
 };
-int journal_hold_put(struct journal *journal, const struct hold *hold, struct error *err); // insert or replace by (job, item)
+int journal_hold_put(struct journal *journal, const struct hold *hold,
+                     struct error *err); // insert or replace by (job, item)
 int journal_hold_remove(struct journal *journal, const char *job, const char *item, struct error *err);
 // All holds of a job (job NULL: of all jobs; kind 0: of any kind), ordered by job, item. Caller free()s *ret.
-int journal_holds(struct journal *journal, const char *job, enum hold_kind kind, struct hold **ret, unsigned *ret_n, struct error *err);
+int journal_holds(struct journal *journal, const char *job, enum hold_kind kind, struct hold **ret, unsigned *ret_n,
+                  struct error *err);
 // The job that has fenced this VM here, "" if none.
 int journal_fenced_by(struct journal *journal, const char *vm_uuid, char ret_job[33], struct error *err);
