@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "cli/command.h"
-#include "tests/unit/scratch.h"
+#include "scratch.h"
 
 static struct invocation call;
 static struct error err;

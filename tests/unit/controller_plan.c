@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "controller/job/plan.h"
-#include "tests/unit/fleet_fixture.h"
+#include "fleet_fixture.h"
 
 static Drover__VmMove request;
 static Drover__MovePlan *plan;

@@ -14,7 +14,7 @@
 #include "common/log.h"
 #include "controller/job/plan.h"
 #include "controller/job/runner.h"
-#include "tests/unit/fleet_fixture.h"
+#include "fleet_fixture.h"
 
 #define ASKED_MAX 256
 

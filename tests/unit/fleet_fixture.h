@@ -8,7 +8,7 @@
 #include "common/memory.h"
 #include "controller/authority/authority.h"
 #include "controller/fleet/fleet.h"
-#include "tests/unit/scratch.h"
+#include "scratch.h"
 
 #define LYON   "11111111-1111-4111-8111-111111111111"
 #define NANTES "22222222-2222-4222-8222-222222222222"
