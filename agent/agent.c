@@ -4,6 +4,7 @@
  * backwards at the end, after the session has said that no step runs any more and the last worker has returned.
  */
 #include "agent/agent.h"
+#include "agent/host/watch.h"
 #include "agent/notify.h"
 #include "agent/session/session.h"
 #include "agent/session/state.h"
@@ -34,6 +35,7 @@ struct agent {
         struct transfers *transfers;
         struct session *session;
         struct events *events;
+        struct watch *watch;
         struct notify *notify;
         struct timer *prune, *deadline;
         uv_signal_t signals[2];
@@ -49,8 +51,17 @@ static void on_status(const char *text, void *data) {
 
 static void on_libvirt(enum event_kind kind, const char *uuid, void *data) {
         struct agent *agent = data;
+        if (agent->stopping)
+                return;
+        if (kind == EVENT_CONNECTED)
+                watch_again(agent->watch);
+        session_libvirt_event(agent->session, kind, uuid);
+}
+
+static void on_watch(void *data) {
+        struct agent *agent = data;
         if (!agent->stopping)
-                session_libvirt_event(agent->session, kind, uuid);
+                session_libvirt_event(agent->session, EVENT_LOST, "");
 }
 
 static void prune(void *data) {
@@ -166,6 +177,7 @@ static int make(struct agent *agent, const char *directory, struct error *err) {
         if (open_state(agent, directory, err) < 0 || open_libvirt(agent, err) < 0 || open_transfers(agent, err) < 0 ||
             open_session(agent, directory, err) < 0)
                 return -1;
+        agent->watch = watch_new(&agent->loop, on_watch, agent);
         return events_start(&agent->loop, agent->connection, on_libvirt, agent, &agent->events, err);
 }
 
@@ -181,6 +193,7 @@ static void close_loop(struct agent *agent) {
 
 static void take_down(struct agent *agent) {
         events_stop(agent->events);
+        watch_free(agent->watch);
         session_free(agent->session);
         timer_free(agent->prune);
         notify_free(agent->notify);

@@ -15,7 +15,7 @@ enum event_kind {
         EVENT_NETWORK_CHANGED,
         EVENT_CONNECTED, // libvirt has (again) been reached: read all
         EVENT_DISCONNECTED,
-        EVENT_LOST, // events were dropped: read all
+        EVENT_LOST, // events were dropped, or something changed that no event tells: read all
 };
 struct events;
 typedef void (*events_fn)(enum event_kind kind, const char *uuid, void *data); // on the loop thread; uuid "" where none
