@@ -306,9 +306,13 @@ class Agent(Connection):
 
     def serve(self, answers):
         names = {number: name for name, number in STEPS.items()}
-        with contextlib.suppress(Closed, AssertionError):
+        with contextlib.suppress(Closed, AssertionError, OSError, ValueError):
             while True:
-                number, raw = self.receive(60)
+                # Not while another thread sends: OpenSSL's sessions are for one thread at a time.
+                if not self.tls.pending() and not select.select([self.tls], [], [], 0.5)[0]:
+                    continue
+                with self.lock:
+                    number, raw = self.receive(60)
                 if number == 3:
                     self.send({4: raw})
                 elif number == 5:
