@@ -7,11 +7,11 @@
 #define _cleanup_(f) __attribute__((cleanup(f)))
 
 // Take the pointer out of an owning local, leaving NULL behind.
-#define steal(pointer)                          \
-        ({                                      \
-                __typeof__(*(pointer)) _taken = *(pointer); \
-                *(pointer) = NULL;              \
-                _taken;                         \
+#define steal(pointer)                                                                                                 \
+        ({                                                                                                             \
+                __typeof__(*(pointer)) _taken = *(pointer);                                                            \
+                *(pointer) = NULL;                                                                                     \
+                _taken;                                                                                                \
         })
 
 static inline void free_p(void *pointer) {
@@ -27,9 +27,9 @@ static inline int steal_fd(int *fd) {
         return taken;
 }
 // DEFINE_CLEANUP(buffer_free, struct buffer *) gives buffer_free_p for use with _cleanup_.
-#define DEFINE_CLEANUP(function, type)                   \
-        static inline void function##_p(type *pointer) { \
-                if (*pointer)                            \
-                        function(*pointer);              \
+#define DEFINE_CLEANUP(function, type)                                                                                 \
+        static inline void function##_p(type *pointer) {                                                               \
+                if (*pointer)                                                                                          \
+                        function(*pointer);                                                                            \
         }
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))

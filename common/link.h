@@ -3,9 +3,11 @@
 /*
  * A link: one TCP connection on a libuv loop, TLS 1.3 inside, frames inside that. Both daemons and the command line
  * use it. It belongs to the loop's thread. Bounds: a handshake takes at most 10 s, a frame at most 30 s from its first
- * byte to its last, at most LINK_QUEUE_MAX bytes wait to be sent (beyond that the link is closed: the peer does not read).
+ * byte to its last, at most LINK_QUEUE_MAX bytes wait to be sent (beyond that the link is closed: the peer does not
+ * read).
  *
- *      connecting -> handshake -> open -> closing -> closed      (on_close is the last call; then the link frees itself)
+ *      connecting -> handshake -> open -> closing -> closed      (on_close is the last call; then the link frees
+ * itself)
  *
  * No callback is called from within link_connect, link_accept, link_send, link_close, link_abort or link_detach, and
  * callbacks may call all of them; after link_close or link_abort only on_close follows. In TLS 1.3 the client is open
@@ -37,9 +39,11 @@ struct link_callbacks {
         // Optional: everything that was queued has left for the network. For owners that send more than fits the queue.
         void (*on_drained)(struct link *link, void *data);
 };
-// Resolves and dials "host:port" / "[v6]:port"; on_close with ERROR_UNREACHABLE names the address. timeout for connect: 10 s.
-int link_connect(uv_loop_t *loop, const char *address, struct tls_credentials *credentials, const struct tls_policy *policy,
-                 const struct link_callbacks *callbacks, void *data, struct link **ret, struct error *err);
+// Resolves and dials "host:port" / "[v6]:port"; on_close with ERROR_UNREACHABLE names the address. timeout for connect:
+// 10 s.
+int link_connect(uv_loop_t *loop, const char *address, struct tls_credentials *credentials,
+                 const struct tls_policy *policy, const struct link_callbacks *callbacks, void *data, struct link **ret,
+                 struct error *err);
 // Takes an accepted connection from a listening handle.
 int link_accept(uv_stream_t *listener, struct tls_credentials *credentials, const struct tls_policy *policy,
                 const struct link_callbacks *callbacks, void *data, struct link **ret, struct error *err);
@@ -55,9 +59,10 @@ void link_abort(struct link *link, enum error_code code, const char *why);
 void link_detach(struct link *link);
 const struct identity *link_peer(const struct link *link);
 const char *link_alpn(const struct link *link);
-const char *link_address(const struct link *link);       // the client's: as dialled; the server's: "10.1.2.3:4567"
-X509 *link_peer_authority(const struct link *link);       // joiner
+const char *link_address(const struct link *link);  // the client's: as dialled; the server's: "10.1.2.3:4567"
+X509 *link_peer_authority(const struct link *link); // joiner
 EVP_PKEY *link_peer_key(const struct link *link);
-void link_set_data(struct link *link, const struct link_callbacks *callbacks, void *data); // hand over to another owner (roles by ALPN)
+void link_set_data(struct link *link, const struct link_callbacks *callbacks,
+                   void *data);                           // hand over to another owner (roles by ALPN)
 void link_set_frame_max(struct link *link, uint32_t max); // FRAME_MAX_JOIN until then
 uint64_t link_last_received_ms(const struct link *link);  // monotonic, for heartbeats

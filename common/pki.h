@@ -24,12 +24,14 @@ struct pki_request {
 // Checks the CSR's own signature and its key type (P-256 only), issues with a random 127-bit serial.
 int pki_issue(X509 *authority, EVP_PKEY *authority_key, const uint8_t *csr_der, size_t length,
               const struct pki_request *request, X509 **ret_certificate, struct error *err);
-int pki_certificate_pem(X509 *certificate, struct buffer *pem, struct error *err);      // appended
+int pki_certificate_pem(X509 *certificate, struct buffer *pem, struct error *err);                       // appended
 int pki_parse_certificate(const uint8_t *pem, size_t length, X509 **ret_certificate, struct error *err); // exactly one
 int pki_read_certificate(const char *path, X509 **ret_certificate, struct error *err);
-int pki_fingerprint(X509 *certificate, uint8_t ret_sha256[32], struct error *err);      // of the DER
-int pki_identity(X509 *certificate, struct identity *ret_identity, struct error *err);  // exactly one SAN URI
+int pki_fingerprint(X509 *certificate, uint8_t ret_sha256[32], struct error *err);     // of the DER
+int pki_identity(X509 *certificate, struct identity *ret_identity, struct error *err); // exactly one SAN URI
 bool pki_matches(X509 *certificate, EVP_PKEY *key);
-int pki_sign(EVP_PKEY *key, const void *bytes, size_t length, uint8_t *signature, size_t *length_inout, struct error *err); // ECDSA-SHA256; 80 bytes are enough
-int pki_verify(EVP_PKEY *key, const void *bytes, size_t length, const uint8_t *signature, size_t signature_length, struct error *err);
+int pki_sign(EVP_PKEY *key, const void *bytes, size_t length, uint8_t *signature, size_t *length_inout,
+             struct error *err); // ECDSA-SHA256; 80 bytes are enough
+int pki_verify(EVP_PKEY *key, const void *bytes, size_t length, const uint8_t *signature, size_t signature_length,
+               struct error *err);
 int pki_sha256(const void *bytes, size_t length, uint8_t ret_digest[32]);

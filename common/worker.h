@@ -8,4 +8,4 @@
 typedef void (*worker_fn)(void *data);
 void worker_init(unsigned threads); // before the first uv call of the process
 void worker_run(uv_loop_t *loop, worker_fn work, worker_fn done, void *data);
-unsigned worker_pending(void);      // submitted and not yet done, for an orderly end
+unsigned worker_pending(void); // submitted and not yet done, for an orderly end
