@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define STREAMS_MAX  16u
-#define UNREAD_MAX   (8u << 20)          // bytes of answers that wait when the next request comes
 #define DENIALS_MAX  50u                 // on one connection: each is a record that is synced to the disk
 #define SEEN_SECONDS 60                  // how often the store hears that a user was seen
 #define UNREAD_MOST  (4 * STREAM_WINDOW) // bytes of answers under which the next request is still heard
@@ -194,9 +193,8 @@ static int fill_call(struct operator_link *link, const Drover__OperatorRequest *
 }
 
 static int check_patience(const struct operator_link *link, struct error *err) {
-        size_t unread = link_waiting(link->connection->link);
-        if (unread > UNREAD_MAX)
-                return error_set(err, ERROR_BUSY, "%zu bytes of answers wait to be read", unread);
+        if (link_waiting(link->connection->link) > UNREAD_MOST)
+                return error_set(err, ERROR_BUSY, "the client asks on and does not read the answers");
         if (link->denials > DENIALS_MAX)
                 return error_set(err, ERROR_DENIED, "more than %u requests of this connection were denied",
                                  DENIALS_MAX);

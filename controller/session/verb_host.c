@@ -105,7 +105,9 @@ int verb_host_list(struct verb_call *call, struct error *err) {
 int verb_host_show(struct verb_call *call, struct error *err) {
         struct batch batch;
         batch_init(&batch, call, fill);
-        int r = batch_add(&batch, &new_record(call->session, call->host, true)->base, err);
+        Drover__HostRecord *record =
+                call->invited.id[0] ? new_invited(&call->invited) : new_record(call->session, call->host, true);
+        int r = batch_add(&batch, &record->base, err);
         if (r == 0)
                 r = batch_end(&batch, err);
         batch_fini(&batch);
@@ -170,11 +172,22 @@ static int check_removable(const struct verb_call *call, const struct fleet_host
         return -1;
 }
 
+static int withdraw(struct verb_call *call, struct error *err) {
+        int done = store_token_withdraw(call->session->store, false, call->invited.site, call->invited.name, err);
+        if (done == 0)
+                return error_set(err, ERROR_NOT_FOUND, "the invitation of %s is gone already", call->object);
+        if (done > 0)
+                log_info("invitation withdrawn", "host", call->object, "user", call->user, NULL);
+        return done < 0 ? -1 : 0;
+}
+
 // The certificate is revoked in the store before anything is cut, so nothing comes back.
 int verb_host_remove(struct verb_call *call, struct error *err) {
         struct session *session = call->session;
         struct error why = ERROR_INIT;
         char uuid[NAME_UUID_LENGTH + 1], name[NAME_SITE_MAX + NAME_HOST_MAX + 2];
+        if (call->invited.id[0])
+                return withdraw(call, err);
         memcpy(uuid, call->host->uuid, sizeof(uuid));
         snprintf(name, sizeof(name), "%s/%s", call->host->site, call->host->name);
         if (!call->request->host_remove->force && check_removable(call, call->host, name, err) < 0)

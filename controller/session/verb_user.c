@@ -115,11 +115,24 @@ int verb_user_invite(struct verb_call *call, struct error *err) {
         return verb_reply(call, &reply, true, err);
 }
 
+// A member, an invitation, or both.
+static int remove_user(struct session *session, const char *name, struct error *err) {
+        struct error why = ERROR_INIT;
+        if (authority_remove_user(session->authority, name, &why) < 0 && why.code != ERROR_NOT_FOUND) {
+                *err = why;
+                return -1;
+        }
+        int withdrawn = store_token_withdraw(session->store, true, "", name, err);
+        if (withdrawn == 0 && why.code != ERROR_NONE)
+                *err = why;
+        return withdrawn < 0 || (withdrawn == 0 && why.code != ERROR_NONE) ? -1 : 0;
+}
+
 int verb_user_remove(struct verb_call *call, struct error *err) {
         const char *name = call->request->user_remove->name;
         Drover__OperatorReply done = DROVER__OPERATOR_REPLY__INIT;
         struct error why = ERROR_INIT;
-        if (authority_remove_user(call->session->authority, name, err) < 0)
+        if (remove_user(call->session, name, err) < 0)
                 return -1;
         int r = verb_reply(call, &done, true, err); // first, for who removes himself
         error_set(&why, ERROR_DENIED, "user %s was removed by %s", name, call->user);

@@ -137,6 +137,46 @@ static int find_host(struct verb_call *call, const char *name, struct error *err
         return check_host(call, call->host, err);
 }
 
+static bool is_named(const struct store_token *token, const char *text) {
+        char whole[NAME_SITE_MAX + NAME_USER_MAX + 2];
+        snprintf(whole, sizeof(whole), "%s/%s", token->site, token->name);
+        return !token->operator&&(strcmp(whole, text) == 0 || strcmp(token->name, text) == 0);
+}
+
+// The open invitation of a host; found when there is exactly one of that name.
+static int find_invited(struct verb_call *call, const char *text, struct error *err) {
+        _cleanup_(free_p) struct store_token *tokens = NULL;
+        const struct store_token *found = NULL;
+        unsigned n, n_found = 0;
+        if (store_tokens_open(call->session->store, clock_wall(call->session->clock), &tokens, &n, err) < 0)
+                return -1;
+        for (unsigned i = 0; i < n; i++)
+                if (is_named(&tokens[i], text)) {
+                        found = &tokens[i];
+                        n_found++;
+                }
+        if (n_found != 1)
+                return 0;
+        call->invited = *found;
+        snprintf(call->object, sizeof(call->object), "%s/%s", found->site, found->name);
+        return 1;
+}
+
+static int find_host_or_invited(struct verb_call *call, struct error *err) {
+        const char *text = call->verb->subject(call);
+        struct error why = ERROR_INIT;
+        if (fleet_resolve_host(call->session->fleet, text, &call->host, &why) == 0) {
+                snprintf(call->object, sizeof(call->object), "%s/%s", call->host->site, call->host->name);
+                return check_host(call, call->host, err);
+        }
+        int found = why.code == ERROR_NOT_FOUND ? find_invited(call, text, &why) : 0;
+        if (found > 0)
+                return verb_may_see(call, call->invited.site) ? 0 : verb_refuse_site(call, call->object, err);
+        if (err)
+                *err = why;
+        return -1;
+}
+
 static int find_vm(struct verb_call *call, struct error *err) {
         if (fleet_resolve_vm(call->session->fleet, call->verb->subject(call), &call->vm, err) < 0)
                 return -1;
@@ -174,10 +214,7 @@ static int find_object(struct verb_call *call, struct error *err) {
         case VERB_SITE:
                 return verb_may_see(call, call->object) ? 0 : verb_refuse_site(call, call->object, err);
         case VERB_HOST:
-                if (find_host(call, call->verb->subject(call), err) < 0)
-                        return -1;
-                snprintf(call->object, sizeof(call->object), "%s/%s", call->host->site, call->host->name);
-                return 0;
+                return find_host_or_invited(call, err);
         case VERB_VM:
                 return find_vm(call, err);
         case VERB_VM_HOST:

@@ -17,7 +17,7 @@ enum verb_object {
         VERB_FLEET,    // whatever the operator may see: the handler leaves out the rest
         VERB_ALL,      // the installation as a whole: for operators who are not limited
         VERB_SITE,     // named in the request
-        VERB_HOST,     // resolved into call->host
+        VERB_HOST,     // resolved into call->host, or, for one that has not joined yet, into call->invited
         VERB_VM,       // resolved into call->vm
         VERB_VM_HOST,  // both of them: a VM and where it is to go
         VERB_JOB,      // resolved into call->job_id: its source and target; to look at it, one of them
@@ -50,6 +50,7 @@ struct verb_call {
         struct operator_link *link; // where answers go
         // found on the way to the handler
         struct fleet_host *host;
+        struct store_token invited; // id "": none
         struct fleet_vm *vm;
         char job_id[33];
         // for the record; the handler may say more

@@ -87,6 +87,8 @@ int store_token_use(struct store *store, const char *id, int64_t at,
                     struct error *err); // ERROR_DENIED when used already
 int store_tokens_open(struct store *store, int64_t now, struct store_token **ret, unsigned *ret_n,
                       struct error *err); // unused, unexpired
+// Takes an open invitation back: 1, or 0 when there is none. `site` is empty for a user's.
+int store_token_withdraw(struct store *store, bool is_operator, const char *site, const char *name, struct error *err);
 int store_tokens_prune(struct store *store, int64_t before, struct error *err);
 
 struct store_user {

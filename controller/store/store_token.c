@@ -87,6 +87,16 @@ int store_tokens_open(struct store *store, int64_t now, struct store_token **ret
         return 0;
 }
 
+int store_token_withdraw(struct store *store, bool is_operator, const char *site, const char *name, struct error *err) {
+        struct db_query q;
+        db_query(store->db, &q, "DELETE FROM token WHERE is_operator = ?1 AND site = ?2 AND name = ?3 AND used_at = 0");
+        db_bind_int(&q, 1, is_operator);
+        db_bind_text(&q, 2, site);
+        db_bind_text(&q, 3, name);
+        int removed = db_run(&q, err);
+        return removed < 0 ? -1 : removed > 0;
+}
+
 int store_tokens_prune(struct store *store, int64_t before, struct error *err) {
         struct db_query q;
         db_query(store->db, &q, "DELETE FROM token WHERE expires_at < ?1");

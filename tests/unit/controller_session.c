@@ -205,6 +205,20 @@ static void fault_44_a_certificate_that_expires_while_connected_ends_the_connect
         member_fini(&kvm1);
 }
 
+static void fault_44_an_operator_whose_certificate_expires_while_connected_is_cut(void **state) {
+        (void) state;
+        struct peer peer;
+        scene.certificate_seconds = 2;
+        scene_start();
+        struct member bob = new_user("bob", ROLE_VIEWER, "");
+        log_in(&peer, &bob);
+        const Drover__Failure *failure = last_words(&peer);
+        assert_int_equal(failure->code, ERROR_DENIED);
+        assert_true(strncmp(failure->message, "the certificate of user bob expired at ", 39) == 0);
+        hang_up(&peer);
+        member_fini(&bob);
+}
+
 static void a_certificate_is_renewed_over_the_connection(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
@@ -781,6 +795,7 @@ int main(void) {
                 SCENE_TEST(fault_44_a_host_that_is_removed_is_cut_at_once_and_stays_out),
                 SCENE_TEST(a_host_with_vms_is_only_removed_by_force),
                 SCENE_TEST(fault_44_a_certificate_that_expires_while_connected_ends_the_connection),
+                SCENE_TEST(fault_44_an_operator_whose_certificate_expires_while_connected_is_cut),
                 SCENE_TEST(a_certificate_is_renewed_over_the_connection),
                 SCENE_TEST(fault_43_an_answer_of_another_host_is_not_believed),
                 SCENE_TEST(fault_43_inventory_is_always_of_the_host_that_sends_it),

@@ -585,6 +585,47 @@ static void an_invitation_makes_its_site_and_is_listed_until_it_is_used(void **s
         member_fini(&ann);
 }
 
+static void invitations_are_shown_and_taken_back(void **state) {
+        (void) state;
+        struct peer peer;
+        scene_start();
+        struct member ann = new_user("ann", ROLE_ADMIN, "");
+        log_in(&peer, &ann);
+        {
+                REQUEST(host_invite, HOST_INVITE, host_invite, HostInvite)
+                verb.site = (char *) "lyon";
+                verb.host = (char *) "kvm8";
+                assert_null(ask(&peer, &request)->failure);
+        }
+        {
+                REQUEST(host_show, HOST_SHOW, host_show, HostShow)
+                verb.host = (char *) "lyon/kvm8";
+                const Drover__OperatorReply *reply = ask(&peer, &request);
+                assert_string_equal(reply->hosts->hosts[0]->state, "invited");
+                assert_true(reply->hosts->hosts[0]->invited_until > time(NULL));
+        }
+        {
+                REQUEST(host_remove, HOST_REMOVE, host_remove, HostRemove)
+                verb.host = (char *) "kvm8";
+                assert_null(ask(&peer, &request)->failure);
+                assert_refused(ask(&peer, &request), ERROR_NOT_FOUND, "no host \"kvm8\"");
+        }
+        {
+                REQUEST(user_invite, USER_INVITE, user_invite, UserInvite)
+                verb.name = (char *) "bob";
+                verb.role = (char *) "viewer";
+                assert_null(ask(&peer, &request)->failure);
+        }
+        {
+                REQUEST(user_remove, USER_REMOVE, user_remove, UserRemove)
+                verb.name = (char *) "bob";
+                assert_null(ask(&peer, &request)->failure);
+                assert_refused(ask(&peer, &request), ERROR_NOT_FOUND, "no user bob");
+        }
+        hang_up(&peer);
+        member_fini(&ann);
+}
+
 static void a_removed_user_is_cut_at_once_and_who_removes_himself_is_told(void **state) {
         (void) state;
         struct peer ann_peer, bob_peer;
@@ -646,6 +687,7 @@ int main(void) {
                 SCENE_TEST(a_list_that_is_longer_than_a_frame_comes_in_parts),
                 SCENE_TEST(sites_are_made_changed_shown_and_removed),
                 SCENE_TEST(an_invitation_makes_its_site_and_is_listed_until_it_is_used),
+                SCENE_TEST(invitations_are_shown_and_taken_back),
                 SCENE_TEST(a_removed_user_is_cut_at_once_and_who_removes_himself_is_told),
                 SCENE_TEST(an_operator_renews_its_own_certificate),
         };
