@@ -27,7 +27,7 @@ struct channel {
 DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 
 static void write_address(struct channel *channel) {
-        struct sockaddr_storage storage;
+        struct sockaddr_storage storage = {0};
         socklen_t size = sizeof storage;
         char text[INET6_ADDRSTRLEN] = "";
         if (getpeername(channel->wire.fd, (struct sockaddr *) &storage, &size) < 0)

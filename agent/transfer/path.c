@@ -76,9 +76,10 @@ static int greet_peer(struct transfers *transfers, const struct order *order, st
 static int where_to(const struct order *order, char host[DIAL_HOST_MAX + 1], uint16_t *ret_port, struct error *err) {
         char port[DIAL_PORT_MAX + 1];
         if (!relayed(order)) {
-                if (strlen(order->peer_address) > DIAL_HOST_MAX)
+                size_t length = strlen(order->peer_address);
+                if (length > DIAL_HOST_MAX)
                         return error_set(err, ERROR_INVALID, "the peer's address is too long");
-                strcpy(host, order->peer_address);
+                memcpy(host, order->peer_address, length + 1);
                 *ret_port = order->peer_port;
                 return 0;
         }
