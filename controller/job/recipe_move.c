@@ -113,6 +113,11 @@ static int accept_fence(struct job *job, struct job_step *step, const Drover__Ag
         for (size_t i = 0; i < fence->n_disks; i++)
                 if (strcmp(fence->disks[i]->target, job->plan->disks[i]->target) != 0)
                         return error_set(err, ERROR_PROTOCOL, "the agent fenced other disks than the plan's");
+        if (fence->has_nvram != job->plan->has_nvram) { // an NVRAM file made since would be left behind
+                error_set(err, ERROR_STALE, "the NVRAM of %s came or went since the plan was made", job->plan->vm_name);
+                error_hint(err, "give the command again");
+                return -1;
+        }
         return 0;
 }
 
