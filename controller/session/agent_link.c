@@ -7,6 +7,7 @@
 #include "controller/session/agent_link.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/pki.h"
 #include "common/random.h"
 #include "controller/session/certificate_ends.h"
 #include "controller/session/context.h"
@@ -333,6 +334,20 @@ static int on_inventory(struct agent_link *link, const Drover__InventoryPart *pa
         return connection_send(link->connection, &envelope.base, err);
 }
 
+// From here on the link stands for the new certificate: the one it was opened with may end long before the link does,
+// and would then not be good for the next renewal.
+static int stand_for(struct agent_link *link, const struct buffer *pem, struct error *err) {
+        X509 *certificate = NULL;
+        struct identity identity;
+        int r = pki_parse_certificate(pem->data, pem->length, &certificate, err);
+        if (r == 0)
+                r = pki_identity(certificate, &identity, err);
+        if (r == 0)
+                link->connection->peer = identity;
+        X509_free(certificate);
+        return r;
+}
+
 static int renew(struct agent_link *link, const Drover__RenewRequest *request, struct buffer *certificate,
                  struct buffer *authority, struct error *err) {
         struct session *session = link->connection->session;
@@ -341,7 +356,8 @@ static int renew(struct agent_link *link, const Drover__RenewRequest *request, s
                 return error_set(err, ERROR_BUSY, "a certificate was issued to this host a moment ago");
         link->renewed_ms = now;
         if (authority_renew(session->authority, &link->connection->peer, request->csr_der.data, request->csr_der.len,
-                            certificate, authority, err) < 0)
+                            certificate, authority, err) < 0 ||
+            stand_for(link, certificate, err) < 0)
                 return -1;
         link->valid_until = certificate_ends_renewed(session, link->uuid, link->valid_until);
         return 0;
