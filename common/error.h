@@ -47,8 +47,8 @@ enum error_code {
 };
 
 #define ERROR_MESSAGE_MAX 1024
-#define ERROR_HINTS_MAX   8
-#define ERROR_HINT_MAX    256
+#define ERROR_HINTS_MAX   16
+#define ERROR_HINT_MAX    512
 
 struct error {
         enum error_code code;

@@ -142,7 +142,7 @@ static void hints_beyond_the_bound_are_ignored(void **state) {
         for (int i = 0; i < ERROR_HINTS_MAX + 3; i++)
                 error_hint(&err, "hint %d", i);
         assert_int_equal(err.n_hints, ERROR_HINTS_MAX);
-        assert_string_equal(err.hints[ERROR_HINTS_MAX - 1], "hint 7");
+        assert_string_equal(err.hints[ERROR_HINTS_MAX - 1], "hint 15");
 }
 
 static void clear_leaves_no_error(void **state) {
