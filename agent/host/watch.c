@@ -15,6 +15,7 @@ static const struct {
         const char *path;
         bool children;
 } roots[] = {
+        {"/etc/libvirt", false}, // where the next one appears with the first VM
         {"/etc/libvirt/qemu", false},
         {"/var/lib/libvirt/qemu/save", false},
         {"/var/lib/libvirt/qemu/snapshot", true},
@@ -25,7 +26,6 @@ struct place {
         uv_fs_event_t handle;
         struct watch *watch;
         struct place *next;
-        bool children;
         char *path;
 };
 
@@ -44,14 +44,12 @@ static void on_closed(uv_handle_t *handle) {
 }
 
 static void on_change(uv_fs_event_t *handle, const char *name, int events, int status) {
-        struct place *place = handle->data;
-        struct watch *watch = place->watch;
+        struct watch *watch = ((struct place *) handle->data)->watch;
         (void) name;
         (void) events;
         (void) status;
+        watch_again(watch);
         watch->fn(watch->data);
-        if (place->children)
-                watch_again(watch);
 }
 
 static bool is_watched(const struct watch *watch, const char *path) {
@@ -61,14 +59,13 @@ static bool is_watched(const struct watch *watch, const char *path) {
         return false;
 }
 
-static void add(struct watch *watch, const char *path, bool children) {
+static void add(struct watch *watch, const char *path) {
         struct stat status;
         if (watch->n_places >= PLACES_MAX || is_watched(watch, path) || lstat(path, &status) < 0 ||
             !S_ISDIR(status.st_mode))
                 return;
         struct place *place = new (struct place);
         place->watch = watch;
-        place->children = children;
         place->path = memory_string(path);
         uv_fs_event_init(watch->loop, &place->handle);
         place->handle.data = place;
@@ -89,7 +86,7 @@ static void add_children(struct watch *watch, const char *path) {
                 if (entry->d_name[0] == '.')
                         continue;
                 _cleanup_(free_p) char *child = memory_format("%s/%s", path, entry->d_name);
-                add(watch, child, false);
+                add(watch, child);
         }
         closedir(directory);
 }
@@ -112,7 +109,7 @@ static void drop_gone(struct watch *watch) {
 void watch_again(struct watch *watch) {
         drop_gone(watch);
         for (size_t i = 0; i < ARRAY_SIZE(roots); i++) {
-                add(watch, roots[i].path, roots[i].children);
+                add(watch, roots[i].path);
                 if (roots[i].children)
                         add_children(watch, roots[i].path);
         }
