@@ -60,12 +60,31 @@ static int hear_and_accept(struct transfers *transfers, const struct order *orde
         return -1;
 }
 
+// Sites often use the same private addresses: whoever else answers there, the path is not to be had, and another one
+// may.
+static int not_the_peer(struct error *err) {
+        if (err && err->code != ERROR_CANCELLED)
+                err->code = ERROR_UNREACHABLE;
+        return -1;
+}
+
+static int meet_peer(const struct order *order, struct channel *channel, bool client, struct error *err) {
+        const char *expected = order->source ? order->ticket->sink_host : order->ticket->source_host;
+        if (channel_secure(channel, order->standing.credentials, IDENTITY_HOST, !client, err) < 0)
+                return relayed(order) ? -1 : not_the_peer(err);
+        const struct identity *peer = channel_peer(channel);
+        if (!relayed(order) && strcmp(peer->name, expected) != 0) {
+                error_set(err, ERROR_UNREACHABLE, "another host, %s, answers there", peer->name);
+                return -1;
+        }
+        return order_check_peer(order, peer, err);
+}
+
 static int greet_peer(struct transfers *transfers, const struct order *order, struct channel *channel, unsigned stream,
                       struct error *err) {
         bool client = relayed(order) ? order->source : true;
         channel_set_deadline(channel, CHANNEL_HELLO_MS);
-        if (channel_secure(channel, order->standing.credentials, IDENTITY_HOST, !client, err) < 0 ||
-            order_check_peer(order, channel_peer(channel), err) < 0)
+        if (meet_peer(order, channel, client, err) < 0)
                 return -1;
         if (!client)
                 return hear_and_accept(transfers, order, channel, stream, err);

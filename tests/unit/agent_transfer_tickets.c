@@ -297,21 +297,45 @@ static void a_peer_that_cannot_be_reached_is_named(void **state) {
         rig_pair_end(&pair);
 }
 
-static void a_peer_with_another_certificate_is_not_shown_the_ticket(void **state) {
-        (void) state;
+static void assert_not_reached(uint16_t port, const char *message) {
         struct rig_pair pair;
+        char expected[160];
         rig_pair(&pair, DIRECT, rig_file(), rig_file(), 1);
-        pair.source.order.peer_port = rig.ports[RIG_OTHER];
+        pair.source.order.peer_port = port;
         rig_side_start(&pair.source);
         pthread_join(pair.source.thread, NULL);
-        assert_int_equal(pair.source.result, -1);
-        assert_int_equal(pair.source.err.code, ERROR_DENIED);
-        assert_non_null(strstr(pair.source.err.message,
-                               ": the ticket is for sink host 22222222-2222-4222-8222-222222222222, not for "
-                               "33333333-3333-4333-8333-333333333333"));
+        snprintf(expected, sizeof expected, "vda: the sink at 127.0.0.1:%u: %s", port, message);
+        rig_assert_failed(&pair.source, ERROR_UNREACHABLE, expected);
         close(pair.source.fd);
         close(pair.sink.fd);
         rig_pair_end(&pair);
+}
+
+static void another_host_at_the_address_is_not_shown_the_ticket(void **state) {
+        (void) state;
+        assert_not_reached(rig.ports[RIG_OTHER], "another host, 33333333-3333-4333-8333-333333333333, answers there");
+}
+
+static void *answer_with_http(void *data) {
+        static const char text[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+        int fd = accept(*(int *) data, NULL, NULL);
+        assert_int_equal(send(fd, text, sizeof text - 1, MSG_NOSIGNAL), sizeof text - 1);
+        shutdown(fd, SHUT_WR);
+        while (recv(fd, (char[512]){0}, 512, 0) > 0)
+                ;
+        close(fd);
+        return NULL;
+}
+
+static void something_else_at_the_address_is_as_good_as_nothing(void **state) {
+        (void) state;
+        uint16_t port;
+        pthread_t thread;
+        int listener = rig_listen(&port);
+        assert_int_equal(pthread_create(&thread, NULL, answer_with_http, &listener), 0);
+        assert_not_reached(port, "the peer does not speak TLS 1.3");
+        pthread_join(thread, NULL);
+        close(listener);
 }
 
 static void an_order_that_is_not_for_this_end_is_refused(void **state) {
@@ -482,7 +506,8 @@ int main(void) {
                 cmocka_unit_test_setup(a_connection_may_come_before_its_order, nothing_later),
                 cmocka_unit_test_setup(a_peer_that_does_not_call_is_named, nothing_later),
                 cmocka_unit_test_setup(a_peer_that_cannot_be_reached_is_named, nothing_later),
-                cmocka_unit_test_setup(a_peer_with_another_certificate_is_not_shown_the_ticket, nothing_later),
+                cmocka_unit_test_setup(another_host_at_the_address_is_not_shown_the_ticket, nothing_later),
+                cmocka_unit_test_setup(something_else_at_the_address_is_as_good_as_nothing, nothing_later),
                 cmocka_unit_test_setup(an_order_that_is_not_for_this_end_is_refused, nothing_later),
                 cmocka_unit_test_setup(an_agent_that_has_not_joined_moves_nothing, nothing_later),
                 cmocka_unit_test_setup(fault_03_peers_that_say_nothing_are_closed_and_others_do_not_notice,
