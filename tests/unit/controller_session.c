@@ -250,6 +250,54 @@ static void a_certificate_is_renewed_over_the_connection(void **state) {
         member_fini(&kvm1);
 }
 
+static int64_t renew(struct peer *peer) {
+        struct error err = ERROR_INIT;
+        Drover__Envelope envelope = DROVER__ENVELOPE__INIT;
+        Drover__RenewRequest request = DROVER__RENEW_REQUEST__INIT;
+        struct identity identity;
+        EVP_PKEY *key;
+        X509 *certificate;
+        must(pki_new_key(&key, &err), &err);
+        must(pki_new_csr(key, &request.csr_der.data, &request.csr_der.len, &err), &err);
+        envelope.body_case = DROVER__ENVELOPE__BODY_RENEW;
+        envelope.renew = &request;
+        say(peer, &envelope.base);
+        Drover__Envelope *answer;
+        do
+                answer = (Drover__Envelope *) hear(peer);
+        while (answer && answer->body_case == DROVER__ENVELOPE__BODY_PING);
+        if (!answer || answer->body_case != DROVER__ENVELOPE__BODY_RENEWED || answer->renewed->failure)
+                fail_msg("not renewed");
+        const ProtobufCBinaryData *pem = &answer->renewed->certificate_pem;
+        must(pki_parse_certificate(pem->data, pem->len, &certificate, &err), &err);
+        must(pki_identity(certificate, &identity, &err), &err);
+        X509_free(certificate);
+        EVP_PKEY_free(key);
+        free(request.csr_der.data);
+        return identity.not_after;
+}
+
+static void a_connection_outlives_the_certificates_that_are_renewed_over_it(void **state) {
+        (void) state;
+        struct peer peer;
+        scene.limits.ping_seconds = 1;
+        scene.certificate_seconds = 4;
+        scene_start();
+        struct member kvm1 = new_host("lyon", "kvm1");
+        int64_t first = tls_credentials_identity(kvm1.credentials)->not_after;
+        go_online(&peer, &kvm1);
+        RUN_UNTIL(clock_wall(&system_clock) >= first - 2);
+        int64_t second = renew(&peer);
+        assert_true(second > first);
+        RUN_UNTIL(clock_wall(&system_clock) > first);
+        int64_t third = renew(&peer); // the certificate that the connection was opened with has ended
+        assert_true(third > second);
+        assert_false(peer.closed);
+        assert_true(host_of(&kvm1)->online);
+        hang_up(&peer);
+        member_fini(&kvm1);
+}
+
 // ---- one host cannot speak for another
 
 struct xml_scene {
@@ -797,6 +845,7 @@ int main(void) {
                 SCENE_TEST(fault_44_a_certificate_that_expires_while_connected_ends_the_connection),
                 SCENE_TEST(fault_44_an_operator_whose_certificate_expires_while_connected_is_cut),
                 SCENE_TEST(a_certificate_is_renewed_over_the_connection),
+                SCENE_TEST(a_connection_outlives_the_certificates_that_are_renewed_over_it),
                 SCENE_TEST(fault_43_an_answer_of_another_host_is_not_believed),
                 SCENE_TEST(fault_43_inventory_is_always_of_the_host_that_sends_it),
                 SCENE_TEST(an_operator_does_not_wait_for_ever_for_a_host),
