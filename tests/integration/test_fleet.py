@@ -494,11 +494,10 @@ class TestSites:
         assert [s["name"] for s in lab.drover("site", "list")] == ["lyon", "nantes"]
 
     def test_an_invited_host_is_shown(self, lab):
-        lab.drover("host", "invite", "lyon/kvm8")
+        lab.drover("host", "invite", "lyon/kvm8", "--ttl", "2s")
         host = next(h for h in lab.drover("host", "list") if h["name"] == "kvm8")
         assert host["state"] == "invited" and host["cpus"] is None and host["last_seen_at"] is None
-        lab.drover("host", "rm", "lyon/kvm8", "--yes")
-        assert "kvm8" not in [h["name"] for h in lab.drover("host", "list")]
+        wait_for("it is over", 5, lambda: "kvm8" not in [h["name"] for h in lab.drover("host", "list")])
 
 
 class TestOutput:

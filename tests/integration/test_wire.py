@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,8 @@ def process_of(lab, node):
 def memory(lab, node):
     """(resident now, resident at most, started at) of drover's process on a node; bytes, bytes, ticks."""
     pid = process_of(lab, node)
-    status = lab.exec(node, "cat", f"/proc/{pid}/status", f"/proc/{pid}/stat").stdout
+    process = Path(f"/proc/{lab.plan.node(node).init.pid}/root/proc/{pid}")
+    status = (process / "status").read_text() + (process / "stat").read_text()
     now, most = (int(re.search(rf"{key}:\s+(\d+) kB", status).group(1)) << 10 for key in ("VmRSS", "VmHWM"))
     return now, most, status.rsplit(") ", 1)[1].split()[19]
 
