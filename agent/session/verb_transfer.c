@@ -42,7 +42,7 @@ int verb_transfer_send(struct verb_call *call, struct error *err) {
         struct transfer_observer observer = observer_of(call);
         Drover__TransferResult *value = NULL;
         if (transfer_send(call->host->transfers, send->order, item, fd, bytes, &observer, &value, err) < 0)
-                return error_prefix(err, "send %s", item);
+                return -1; // it names the disk itself
         give_result(call, value);
         return 0;
 }
@@ -66,7 +66,7 @@ int verb_transfer_receive(struct verb_call *call, struct error *err) {
         struct transfer_observer observer = observer_of(call);
         Drover__TransferResult *value = NULL;
         if (transfer_receive(call->host->transfers, receive->order, item, fd, &observer, &value, err) < 0)
-                return error_prefix(err, "receive %s", item);
+                return -1;
         give_result(call, value);
         return 0;
 }
