@@ -312,9 +312,11 @@ class TestPower:
 
     def test_suspend_and_resume(self, lab, guest):
         lab.drover("vm", "suspend", guest)
-        assert lab.state_of(BESIDE, guest) == "paused" and find(lab, guest)["state"] == "paused"
+        assert lab.state_of(BESIDE, guest) == "paused"
+        soon("paused", lambda: find(lab, guest)["state"] == "paused")
         lab.drover("vm", "resume", guest)
-        assert lab.state_of(BESIDE, guest) == "running" and find(lab, guest)["state"] == "running"
+        assert lab.state_of(BESIDE, guest) == "running"
+        soon("running", lambda: find(lab, guest)["state"] == "running")
 
     def test_reboot(self, lab, guest):
         def boot_id():
@@ -327,11 +329,12 @@ class TestPower:
     def test_shutdown_waits_until_it_has(self, lab, guest):
         done = lab.drover("vm", "shutdown", guest)
         assert done["state"] == "done" and lab.state_of(BESIDE, guest) == "shut off"
-        assert find(lab, guest)["state"] == "shut off"
+        soon("shut off", lambda: find(lab, guest)["state"] == "shut off")
 
     def test_start_and_the_hard_stop(self, lab, vm):
         assert lab.drover("vm", "start", vm)["state"] == "done"
-        assert lab.state_of(HERE, vm) == "running" and find(lab, vm)["state"] == "running"
+        assert lab.state_of(HERE, vm) == "running"
+        soon("running", lambda: find(lab, vm)["state"] == "running")
         assert lab.drover("vm", "stop", vm)["state"] == "done"
         assert lab.state_of(HERE, vm) == "shut off"
 
