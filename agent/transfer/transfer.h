@@ -40,9 +40,10 @@ struct transfer_observer {
         bool (*cancelled)(void *data); // polled often, also while waiting for a peer
         void *data;
 };
-// fd: the image, read-only; not closed here. bytes: its length. Fails with ERROR_UNREACHABLE when the path cannot be had,
-// within 4 s if nobody answers there and within 10 s if somebody else does, ERROR_DENIED for a bad ticket, ERROR_IO with "read at OFFSET" for a bad disk (never filled with
-// zeros), ERROR_CANCELLED, ERROR_TIMEOUT when no byte moves for 30 s.
+// fd: the image, read-only; not closed here. bytes: its length. Fails with ERROR_UNREACHABLE when the path cannot be
+// had, within 4 s if nobody answers there and within 10 s if somebody else does, ERROR_DENIED for a bad ticket,
+// ERROR_IO with "read at OFFSET" for a bad disk (never filled with zeros), ERROR_CANCELLED, ERROR_TIMEOUT when no byte
+// moves for 30 s.
 int transfer_send(struct transfers *transfers, const Drover__TransferOrder *order, const char *disk, int fd,
                   uint64_t bytes, const struct transfer_observer *observer, Drover__TransferResult **ret,
                   struct error *err);
