@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define FOLLOW_DISKS_MAX 64
-#define BAR_WIDTH        24
+#define BAR_WIDTH        16
 
 struct follow {
         struct invocation *call;
@@ -40,6 +40,11 @@ static bool say_once(struct follow *follow, const Drover__StepRecord *step) {
 static void erase_live(struct follow *follow) {
         for (; follow->drawn > 0; follow->drawn--)
                 fputs("\033[1A\033[2K", stderr);
+}
+
+// A live line that wrapped would take two rows, of which only one is erased: the terminal cuts it off instead.
+static void allow_wrapping(bool wrap) {
+        fputs(wrap ? "\033[?7h" : "\033[?7l", stderr);
 }
 
 static void say_step(const Drover__StepRecord *step) {
@@ -76,6 +81,7 @@ static void draw_transfer(struct follow *follow, const Drover__TransferRecord *t
         const Drover__TransferState *state = transfer->state;
         char done[UNITS_TEXT_MAX], total[UNITS_TEXT_MAX], rate[UNITS_TEXT_MAX], saved[UNITS_TEXT_MAX],
                 left[UNITS_TEXT_MAX], bar[BAR_WIDTH + 1];
+        uint64_t unsent = state->bytes_zero + state->bytes_reused;
         update_rate(follow, i, state->bytes_done);
         unsigned filled =
                 state->bytes_total ? (unsigned) (state->bytes_done * BAR_WIDTH / state->bytes_total) : BAR_WIDTH;
@@ -85,15 +91,16 @@ static void draw_transfer(struct follow *follow, const Drover__TransferRecord *t
         double speed = i < FOLLOW_DISKS_MAX ? follow->rates[i].rate : 0;
         uint64_t rest = state->bytes_total > state->bytes_done ? state->bytes_total - state->bytes_done : 0;
         units_format_duration(speed > 1 ? (uint64_t) ((double) rest / speed) : 0, left);
-        output_line("  %-6s [%s] %s of %s, %s, %s left, %s not sent", state->disk, bar,
+        output_line("  %-6s [%s] %s of %s, %s, %s left%s%s%s", state->disk, bar,
                     units_format_size(state->bytes_done, done), units_format_size(state->bytes_total, total),
-                    units_format_rate((uint64_t) speed, rate), rest && speed <= 1 ? "?" : left,
-                    units_format_size(state->bytes_zero + state->bytes_reused, saved));
+                    units_format_rate((uint64_t) speed, rate), rest && speed <= 1 ? "?" : left, unsent ? ", " : "",
+                    unsent ? units_format_size(unsent, saved) : "", unsent ? " not sent" : "");
         follow->drawn++;
 }
 
 static void draw_live(struct follow *follow, const Drover__JobRecord *job) {
         bool copying = false;
+        allow_wrapping(false);
         for (size_t i = 0; i < job->n_steps; i++) {
                 const Drover__StepRecord *step = job->steps[i];
                 if (strcmp(step->state, "running") != 0)
@@ -101,7 +108,7 @@ static void draw_live(struct follow *follow, const Drover__JobRecord *job) {
                 copying |= strncmp(step->name, "receive-", 8) == 0;
                 if (strncmp(step->name, "send-", 5) == 0)
                         continue;
-                output_line("  %-14s %-16s ... %s", step->name, step->host, step->note);
+                output_line("  %-14s %-16s %s ...", step->name, step->host, step->note[0] ? step->note : "running");
                 follow->drawn++;
         }
         for (size_t i = 0; copying && i < job->n_transfers; i++)
@@ -110,6 +117,7 @@ static void draw_live(struct follow *follow, const Drover__JobRecord *job) {
                 output_line("  %s: %s", job->state, job->note);
                 follow->drawn++;
         }
+        allow_wrapping(true);
 }
 
 static void say_note(struct follow *follow, const Drover__JobRecord *job) {

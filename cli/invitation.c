@@ -5,6 +5,7 @@
 #include "common/units.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static int keep_invitation(const Drover__OperatorReply *reply, void *data, struct error *err) {
@@ -21,8 +22,9 @@ int invitation_print(struct invocation *call, Drover__OperatorRequest *request, 
                 return -1;
         if (call->format == OUTPUT_TABLE || call->format == OUTPUT_WIDE) {
                 int64_t left = (invitation->expires_at - time(NULL) + 59) / 60 * 60; // for people: whole minutes
-                output_line("  Run there, within %s, once:",
-                            units_format_duration(left > 0 ? (uint64_t) left : 0, span));
+                output_line(
+                        "To be run %s%s, once, within %s:", strcmp(call->command->noun, "host") == 0 ? "on " : "by ",
+                        invitation->name, units_format_duration(left > 0 ? (uint64_t) left : 0, span));
                 printf("%s\n", invitation->command);
         } else {
                 json_t *object = json_object();

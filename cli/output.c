@@ -110,6 +110,8 @@ static void format_cell(const json_t *row, const struct column *column, bool peo
                 snprintf(cell, CELL_MAX, "%.1f s", json_number_value(value));
         } else {
                 format_plain(value, cell);
+                if (people && !cell[0])
+                        snprintf(cell, CELL_MAX, "-");
         }
 }
 

@@ -76,10 +76,14 @@ static int purge(struct invocation *call, struct error *err) {
         char question[256];
         VERB(vm_purge, VM_PURGE, vm_purge, VmPurge)
         verb.all = option_given(call, "--all");
-        if (verb.all == (call->n_objects > 0))
-                return error_set(err, ERROR_USAGE, "drover vm purge takes a VM, or --all");
+        if (verb.all == (call->n_objects > 0)) {
+                error_set(err, ERROR_USAGE, "drover vm purge takes a VM, or --all");
+                error_hint(err, "drover vm list --retired");
+                return -1;
+        }
         verb.vm = (char *) (verb.all ? "" : call->objects[0]);
-        snprintf(question, sizeof(question), "Remove %s for good?", verb.all ? "all retired copies" : call->objects[0]);
+        snprintf(question, sizeof(question), "Remove %s%s for good?",
+                 verb.all ? "all retired copies" : "the retired copy ", verb.all ? "" : call->objects[0]);
         if (list_confirm(call, question, err) < 0)
                 return -1;
         return follow_request(&request, call, err);
