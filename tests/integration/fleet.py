@@ -76,9 +76,9 @@ def leftovers(lab, host):
     return sorted(p.name for p in hidden.iterdir()) if hidden.exists() else []
 
 
-def images(lab, host):
-    """Names of the image files in the host's pool."""
-    return sorted(p.name for p in Path(lab.file(host, POOL)).iterdir() if p.is_file())
+def images(lab, host, prefix=""):
+    """Names of the image files in the host's pool that begin so."""
+    return sorted(p.name for p in Path(lab.file(host, POOL)).iterdir() if p.is_file() and p.name.startswith(prefix))
 
 
 def processes(lab, host, name):
