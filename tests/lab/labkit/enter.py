@@ -26,7 +26,9 @@ def search_path():
 
 
 def clean_env(extra=None):
-    return {"PATH": search_path(), "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb"), **(extra or {})}
+    """What every program on a node gets; a sanitizer's options are for the programs under test."""
+    kept = {key: os.environ[key] for key in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS") if key in os.environ}
+    return {**kept, "PATH": search_path(), "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb"), **(extra or {})}
 
 
 def command(node, *argv):
