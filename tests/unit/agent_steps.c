@@ -423,7 +423,7 @@ static void an_id_that_is_in_use_breaks_the_rules(void **state) {
 
 // ---- order
 
-static void steps_of_one_vm_run_one_after_another(void **state) {
+static void fault_32_steps_of_one_vm_run_one_after_another(void **state) {
         (void) state;
         submit(&waiting, (struct ask){.id = 1, .step = "one"});
         submit(&act, (struct ask){.id = 2, .step = "two"});
@@ -544,7 +544,7 @@ int main(void) {
                 TEST(an_older_attempt_is_refused),
                 TEST(another_verb_under_the_name_of_a_running_step_is_refused),
                 TEST(an_id_that_is_in_use_breaks_the_rules),
-                TEST(steps_of_one_vm_run_one_after_another),
+                TEST(fault_32_steps_of_one_vm_run_one_after_another),
                 TEST(what_only_reads_does_not_wait),
                 TEST(progress_reaches_the_controller_while_the_step_runs),
                 TEST(a_cancelled_step_ends_soon),

@@ -72,7 +72,7 @@ static void overflowing_growth(void) {
         _exit(0);
 }
 
-static void an_overflow_ends_the_process_with_1(void **state) {
+static void fault_16_an_overflow_ends_the_process_with_1(void **state) {
         (void) state;
         int status = status_of_child(overflowing_array);
         assert_true(WIFEXITED(status));
@@ -82,7 +82,7 @@ static void an_overflow_ends_the_process_with_1(void **state) {
         assert_int_equal(WEXITSTATUS(status), 1);
 }
 
-static void a_try_fails_with_no_memory_and_leaves_its_output(void **state) {
+static void fault_16_a_try_fails_with_no_memory_and_leaves_its_output(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
         void *memory = &err;
@@ -105,8 +105,8 @@ int main(void) {
                 cmocka_unit_test(nothing_is_still_memory),
                 cmocka_unit_test(growing_keeps_the_content),
                 cmocka_unit_test(strings_are_copied_and_null_stays_null),
-                cmocka_unit_test(an_overflow_ends_the_process_with_1),
-                cmocka_unit_test(a_try_fails_with_no_memory_and_leaves_its_output),
+                cmocka_unit_test(fault_16_an_overflow_ends_the_process_with_1),
+                cmocka_unit_test(fault_16_a_try_fails_with_no_memory_and_leaves_its_output),
                 cmocka_unit_test(a_try_gives_zeroed_memory),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
