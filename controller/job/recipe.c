@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Finding recipes and steps by the names under which they were recorded. */
-#include "controller/job/recipe.h"
+#include "controller/job/recipe_parts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,13 +14,9 @@ const struct recipe *recipe_by_kind(const char *kind) {
         return NULL;
 }
 
-static const char *item_name(const struct job *job, unsigned item) {
-        return item < job->plan->n_disks ? job->plan->disks[item]->target : "nvram";
-}
-
 void recipe_step_label(const struct job *job, const struct recipe_step *kind, unsigned item, char label[32]) {
         if (kind->copies)
-                snprintf(label, 32, "%s-%s", kind->name, item_name(job, item));
+                snprintf(label, 32, "%s-%s", kind->name, recipe_item_name(job, item));
         else
                 snprintf(label, 32, "%s", kind->name);
 }

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What is done to a VM's images in more than one kind of job: sent and received side by side, defined, verified; see
+ * recipe_parts.h.
+ */
+#include "controller/job/recipe_parts.h"
+#include "common/memory.h"
+
+#include <string.h>
+
+unsigned recipe_items(const struct job *job) {
+        return (unsigned) job->plan->n_disks + (job->plan->has_nvram ? 1 : 0);
+}
+
+const char *recipe_item_name(const struct job *job, unsigned item) {
+        return item < job->plan->n_disks ? job->plan->disks[item]->target : "nvram";
+}
+
+// Lengths can have grown since the plan was made: from the fence on, what the source said then counts.
+int recipe_accept_images(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err) {
+        (void) step;
+        const Drover__MoveFenceResult *fence =
+                result->value_case == DROVER__AGENT_RESULT__VALUE_FENCE ? result->fence : NULL;
+        if (!fence || fence->n_disks != job->plan->n_disks)
+                return error_set(err, ERROR_PROTOCOL, "the agent's answer is about other disks than the plan's");
+        for (size_t i = 0; i < fence->n_disks; i++)
+                if (strcmp(fence->disks[i]->target, job->plan->disks[i]->target) != 0)
+                        return error_set(err, ERROR_PROTOCOL,
+                                         "the agent's answer is about other disks than the plan's");
+        if (fence->has_nvram != job->plan->has_nvram) { // an NVRAM file made since would be left behind
+                error_set(err, ERROR_STALE, "the NVRAM of %s came or went since the plan was made", job->plan->vm_name);
+                error_hint(err, "give the command again");
+                return -1;
+        }
+        return 0;
+}
+
+uint64_t recipe_item_bytes(const struct job *job, unsigned item) {
+        Drover__AgentResult *result = job_step_result(job_step_named((struct job *) job, "fence"));
+        uint64_t bytes = item < job->plan->n_disks ? job->plan->disks[item]->file_bytes : job->plan->nvram_bytes;
+        if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_FENCE)
+                bytes = item < result->fence->n_disks ? result->fence->disks[item]->file_bytes
+                                                      : result->fence->nvram_bytes;
+        if (result)
+                proto_free(&result->base);
+        return bytes;
+}
+
+Drover__MoveDisk *recipe_item_disk(const struct job *job, unsigned item) {
+        Drover__MoveDisk *disk;
+        if (item < job->plan->n_disks) {
+                disk = recipe_copy_disk(job->plan->disks[item]);
+        } else {
+                disk = new (Drover__MoveDisk);
+                drover__move_disk__init(disk);
+                disk->target = memory_string("nvram");
+                disk->format = memory_string("raw");
+        }
+        disk->file_bytes = recipe_item_bytes(job, item);
+        return disk;
+}
+
+Drover__TransferItem recipe_item_kind(const struct job *job, unsigned item) {
+        return item < job->plan->n_disks ? DROVER__TRANSFER_ITEM__TRANSFER_ITEM_DISK
+                                         : DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM;
+}
+
+FILL(send) { // the runner adds the order, with a ticket for this attempt
+        UNUSED;
+        VERB(request, transfer_send, TRANSFER_SEND, transfer_send, TransferSend)
+        verb->item = recipe_item_kind(job, step->item);
+        verb->target = memory_string(recipe_item_name(job, step->item));
+        verb->file_bytes = recipe_item_bytes(job, step->item);
+        return 0;
+}
+
+FILL(receive) {
+        UNUSED;
+        VERB(request, transfer_receive, TRANSFER_RECEIVE, transfer_receive, TransferReceive)
+        verb->item = recipe_item_kind(job, step->item);
+        verb->disk = recipe_item_disk(job, step->item);
+        return 0;
+}
+
+int recipe_accept_copy(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err) {
+        if (result->value_case != DROVER__AGENT_RESULT__VALUE_TRANSFER || !result->transfer->digest[0])
+                return error_set(err, ERROR_PROTOCOL, "the agent's answer holds no digest");
+        const char *disk = recipe_item_name(job, step->item);
+        struct job_transfer *transfer = job_transfer(job, disk);
+        // Whichever side answers second is compared with the first of the same attempt.
+        if (transfer->attempt == step->row.attempt && transfer->digest[0] &&
+            strcmp(transfer->digest, result->transfer->digest) != 0) {
+                transfer->digest[0] = '\0';
+                return error_set(err, ERROR_CORRUPT, "%s: source and target have different digests", disk);
+        }
+        transfer->attempt = step->row.attempt;
+        strncpy(transfer->digest, result->transfer->digest, sizeof(transfer->digest) - 1);
+        return 0;
+}
+
+FILL(define) {
+        UNUSED;
+        const Drover__MovePlan *plan = job->plan;
+        Drover__AgentResult *check = job_step_result(job_step_named((struct job *) job, "check"));
+        if (!check || check->value_case != DROVER__AGENT_RESULT__VALUE_INSPECT) {
+                if (check)
+                        proto_free(&check->base);
+                return error_set(err, ERROR_FAILED, "the definition read by the check is gone");
+        }
+        VERB(request, move_define, MOVE_DEFINE, move_define, MoveDefine)
+        verb->vm_name = memory_string(plan->new_name);
+        verb->n_disks = plan->n_disks;
+        verb->disks = new_array(Drover__MoveDisk *, plan->n_disks + 1);
+        for (unsigned i = 0; i < plan->n_disks; i++)
+                verb->disks[i] = recipe_item_disk(job, i);
+        verb->n_bridges = plan->n_bridges;
+        verb->bridges = new_array(Drover__NameMap *, plan->n_bridges + 1);
+        for (size_t i = 0; i < plan->n_bridges; i++)
+                verb->bridges[i] = (Drover__NameMap *) proto_copy(&plan->bridges[i]->base);
+        verb->has_nvram = plan->has_nvram;
+        verb->current_snapshot = memory_string(check->inspect->current_snapshot);
+        verb->definition_xml = check->inspect->definition_xml;
+        verb->n_snapshot_xml = check->inspect->n_snapshot_xml;
+        verb->snapshot_xml = check->inspect->snapshot_xml;
+        check->inspect->definition_xml = (ProtobufCBinaryData){0};
+        check->inspect->n_snapshot_xml = 0;
+        check->inspect->snapshot_xml = NULL;
+        proto_free(&check->base);
+        return 0;
+}
+
+FILL(verify) {
+        UNUSED;
+        const Drover__MovePlan *plan = job->plan;
+        VERB(request, move_verify, MOVE_VERIFY, move_verify, MoveVerify)
+        verb->vm_name = memory_string(plan->new_name);
+        verb->read_back = plan->read_back;
+        verb->n_disks = verb->n_digests = plan->n_disks;
+        verb->disks = new_array(Drover__MoveDisk *, plan->n_disks + 1);
+        verb->digests = new_array(char *, plan->n_disks + 1);
+        for (unsigned i = 0; i < plan->n_disks; i++) {
+                verb->disks[i] = recipe_item_disk(job, i);
+                verb->digests[i] = memory_string(job_transfer((struct job *) job, plan->disks[i]->target)->digest);
+        }
+        return 0;
+}
+
+const struct recipe_step recipe_send = {
+        .name = "send", .place = AT_SOURCE, .fill = fill_send, .accept = recipe_accept_copy, .copies = true};
+const struct recipe_step recipe_receive = {
+        .name = "receive", .place = AT_TARGET, .fill = fill_receive, .accept = recipe_accept_copy, .copies = true};
+const struct recipe_step recipe_define = {.name = "define", .place = AT_TARGET, .fill = fill_define};
+const struct recipe_step recipe_verify = {.name = "verify", .place = AT_TARGET, .fill = fill_verify};
