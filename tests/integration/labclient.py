@@ -127,6 +127,24 @@ class Lab:
             self._lab("link", site, *flags)
         return self._lab("link", site).stdout.strip()
 
+    def reset(self, site):
+        """Reset every connection that crosses the site's link."""
+        self._lab("link", site, "--reset")
+
+    # Pools
+
+    def pool(self, host, name, **options):
+        """Another pool on a file system of its own: pool("lyon/kvm1", "fast", kind="xfs", size="2G"). Its path on the host."""
+        self._lab("pool", host, name, *(f"--{key}={value}" for key, value in options.items()))
+        return f"/var/lib/libvirt/{name}"
+
+    def pool_fail(self, host, name, how):
+        """how: read-only, gone, or read:VOLUME@BYTES."""
+        self._lab("pool", host, name, "--fail", how)
+
+    def pool_remove(self, host, name):
+        self._lab("pool", host, name, "--remove")
+
     # Guests
 
     def guest(self, host, name, *flags, wait=True, **options):

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 
-from labkit import control, enter, guest, host, image, link, raise_lab, state
+from labkit import control, enter, guest, host, image, link, pool, raise_lab, state
 from labkit.shell import Failure, say
 
 
@@ -54,8 +54,21 @@ def guest_wait(options):
     guest.wait_agent(state.Lab.load().host(options.host), options.name, options.timeout)
 
 
+def make_pool(options):
+    lab = state.Lab.load()
+    if options.remove:
+        pool.remove(lab, lab.host(options.host), options.name)
+    elif options.fail:
+        pool.fail(lab.host(options.host), options.name, options.fail)
+    else:
+        pool.create(lab, lab.host(options.host), options.name, options.kind, options.size, options.store)
+
+
 def set_link(options):
     lab = state.Lab.load()
+    if options.reset:
+        link.reset(lab, options.site)
+        return
     names = ("rate", "latency_ms", "up", "inbound")
     wanted = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     now = link.change(lab, options.site, **wanted) if wanted else link.load(lab, options.site)
@@ -138,6 +151,9 @@ def parser():
     sub = command("link", set_link, "change a site's link to the others, or show it")
     add_link_arguments(sub)
 
+    sub = command("pool", make_pool, "make another pool on a file system of its own, or have its device fail")
+    add_pool_arguments(sub)
+
     for name, function, text in (("kill", kill, "send a signal to a process of a node"),
                                  ("start", start, "start a process of a node again")):
         sub = command(name, function, text)
@@ -164,10 +180,21 @@ def add_guest_arguments(sub):
     sub.add_argument("--uuid")
 
 
+def add_pool_arguments(sub):
+    sub.add_argument("host", metavar="SITE/HOST")
+    sub.add_argument("name")
+    sub.add_argument("--kind", choices=sorted(pool.MAKE), default="ext4")
+    sub.add_argument("--size", default="2G", help="of its device, which is a sparse file")
+    sub.add_argument("--store", metavar="SIZE", help="what the device can really keep; writing more is an error")
+    sub.add_argument("--fail", metavar="read-only|gone|read:VOLUME@BYTES", help="of a pool that was made so")
+    sub.add_argument("--remove", action="store_true")
+
+
 def add_link_arguments(sub):
     sub.add_argument("site")
     sub.add_argument("--rate", metavar="100mbit|none")
     sub.add_argument("--latency", dest="latency_ms", type=float, metavar="MS", help="added to a round trip; 0 removes it")
+    sub.add_argument("--reset", action="store_true", help="reset every connection that crosses it, once")
     sub.add_argument("--down", dest="up", action="store_false", default=None)
     sub.add_argument("--up", dest="up", action="store_true", default=None)
     sub.add_argument("--no-inbound", dest="inbound", action="store_false", default=None)

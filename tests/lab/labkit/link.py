@@ -62,6 +62,15 @@ def change(lab, site, **wanted):
     return after
 
 
+def reset(lab, site):
+    """Reset every TCP connection between a host of the site and anybody beyond: both ends get an error at once, wherever they are
+    in what they say."""
+    for node in lab.hosts:
+        if node.site == site:
+            # Its last words are about IPv6, which it cannot filter so; it has done IPv4 by then.
+            enter.attempt(node, "ss", "-4", "-n", "-K", "state", "connected", "not", "dst", f"10.78.{lab.sites[site]}.0/24")
+
+
 def ends(lab, site, link):
     """The (namespace, interface) pairs through which the site's traffic leaves and comes."""
     number = lab.sites[site]
