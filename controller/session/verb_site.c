@@ -2,71 +2,20 @@
 /* Verbs about sites. Loop thread. */
 #include "common/cleanup.h"
 #include "common/memory.h"
-#include "common/units.h"
+#include "common/timetable.h"
 #include "controller/session/batch.h"
 #include <stdio.h>
 #include <string.h>
 
 BATCH_FILL(fill, SITES, sites, sites, site_records, SiteRecords, SiteRecord)
 
-// ---- what a site's line may carry: RATE or RATE@DAYS:HOURS, such as 20Mbit@mon..fri:8-18
-
-static bool take_day(const char **at) {
-        static const char *const days[] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
-        for (size_t i = 0; i < ARRAY_SIZE(days); i++)
-                if (strncmp(*at, days[i], 3) == 0) {
-                        *at += 3;
-                        return true;
-                }
-        return false;
-}
-
-// "mon..fri,sun"
-static bool take_days(const char **at) {
-        do {
-                if (!take_day(at))
-                        return false;
-                if (strncmp(*at, "..", 2) == 0) {
-                        *at += 2;
-                        if (!take_day(at))
-                                return false;
-                }
-        } while (**at == ',' && (*at)++);
-        return true;
-}
-
-static bool take_hour(const char **at, unsigned *ret) {
-        unsigned value = 0, digits = 0;
-        for (; **at >= '0' && **at <= '9' && digits < 2; digits++)
-                value = value * 10 + (unsigned) (*(*at)++ - '0');
-        *ret = value;
-        return digits > 0 && value <= 24;
-}
-
-static bool is_schedule(const char *at) {
-        unsigned from, to;
-        return take_days(&at) && *at++ == ':' && take_hour(&at, &from) && *at++ == '-' && take_hour(&at, &to) &&
-               from != to && *at == '\0';
-}
-
-static int check_rate(const char *text, struct error *err) {
-        const char *schedule = strchr(text, '@');
-        _cleanup_(free_p) char *rate = schedule ? strndup(text, (size_t) (schedule - text)) : memory_string(text);
-        uint64_t bytes;
-        if (units_parse_rate(rate, &bytes, err) < 0)
-                return -1;
-        if (!schedule || is_schedule(schedule + 1))
-                return 0;
-        error_set(err, ERROR_INVALID, "\"%.60s\" is not DAYS:HOURS", schedule + 1);
-        error_hint(err, "for example: --rate 20Mbit@mon..fri:8-18");
-        return -1;
-}
-
+// What the site's line may carry, as it was given, one a line: see common/timetable.h.
 static int put_rates(struct store_site *site, char *const *rates, size_t n, struct error *err) {
-        site->rates[0] = '\0';
+        struct timetable timetable = {0};
         size_t used = 0;
+        site->rates[0] = '\0';
         for (size_t i = 0; i < n; i++) {
-                if (check_rate(rates[i], err) < 0)
+                if (timetable_add(&timetable, rates[i], err) < 0)
                         return error_prefix(err, "--rate");
                 size_t length = strlen(rates[i]);
                 if (used + length + 2 > sizeof(site->rates))
@@ -78,14 +27,11 @@ static int put_rates(struct store_site *site, char *const *rates, size_t n, stru
         return 0;
 }
 
-// The form of a name of the time zone database; it is looked up when something is scheduled by it.
 static int put_timezone(struct store_site *site, const char *timezone, struct error *err) {
-        size_t length = strspn(timezone, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/");
-        if (timezone[length] != '\0' || length >= sizeof(site->timezone) || timezone[0] == '/' || timezone[0] == '-') {
-                error_set(err, ERROR_INVALID, "\"%.60s\" is not a time zone", timezone);
-                error_hint(err, "for example: --timezone Europe/Paris");
-                return -1;
-        }
+        struct zone *zone;
+        if (zone_open(timezone, &zone, err) < 0)
+                return error_prefix(err, "--timezone");
+        zone_free(zone);
         snprintf(site->timezone, sizeof(site->timezone), "%s", timezone);
         return 0;
 }

@@ -496,7 +496,9 @@ static void sites_are_made_changed_shown_and_removed(void **state) {
                 assert_refused(ask(&peer, &request), ERROR_INVALID, "--rate: \"monday\" is not DAYS:HOURS");
                 verb.n_rates = 0;
                 verb.timezone = (char *) "../passwd";
-                assert_refused(ask(&peer, &request), ERROR_INVALID, "\"../passwd\" is not a time zone");
+                assert_refused(ask(&peer, &request), ERROR_INVALID, "--timezone: \"../passwd\" is not a time zone");
+                verb.timezone = (char *) "Europe/Lyon";
+                assert_refused(ask(&peer, &request), ERROR_NOT_FOUND, "--timezone: no such time zone: Europe/Lyon");
         }
         {
                 REQUEST(site_set, SITE_SET, site_set, SiteSet)
