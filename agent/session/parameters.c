@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define DIGEST_PREFIX "d1:"
+#define DIGEST_PREFIX "d2:"
 #define SHA256_HEX    64
 
 // One check over every member of a list of names; `what` names the parameter in the error.

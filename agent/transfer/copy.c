@@ -5,11 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint8_t *copy_buffer(void) {
-        uint8_t *buffer = aligned_alloc(COPY_ALIGNMENT, TRANSFER_BLOCK + COPY_ALIGNMENT);
-        if (!buffer)
-                abort(); // as memory_new(), which cannot align
-        return buffer;
+size_t copy_leaves(size_t length) {
+        return (length + COPY_LEAF - 1) / COPY_LEAF;
+}
+
+uint64_t copy_pieces(const struct grains *grains) {
+        uint64_t pieces = 0;
+        for (size_t i = 0; i < BLOCKS_GRAINS; i++)
+                if (grains_has(grains, i))
+                        pieces |= 1ull << (i * BLOCKS_GRAIN / COPY_LEAF);
+        return pieces;
+}
+
+struct grains copy_grains(uint64_t pieces) {
+        struct grains grains = {0};
+        for (size_t i = 0; i < BLOCKS_GRAINS; i++)
+                grains_set(&grains, i, pieces >> (i * BLOCKS_GRAIN / COPY_LEAF) & 1);
+        return grains;
 }
 
 static int open_path(struct copy *copy, const Drover__TransferOrder *message, const char *disk, bool source,

@@ -6,7 +6,7 @@
  */
 #include "agent/transfer/path.h"
 
-#define COPY_ALIGNMENT 4096u
+#define COPY_LEAF 16384u // what travels of a block, or does not because it is zeros
 
 struct copy {
         struct transfers *transfers;
@@ -24,5 +24,6 @@ void copy_fail_stream(struct copy *copy, unsigned stream, const struct error *wh
 // All streams: the peer is told why.
 void copy_say_why(struct copy *copy, const struct error *why);
 Drover__TransferResult *copy_result(struct copy *copy, const uint8_t hash[DIGEST_BYTES]);
-// One block's buffer, aligned for direct I/O, with room beyond the block for rounding up. free() it.
-uint8_t *copy_buffer(void);
+size_t copy_leaves(size_t length);                 // of a block of this length
+uint64_t copy_pieces(const struct grains *grains); // which leaves hold something
+struct grains copy_grains(uint64_t pieces);        // the grains of these leaves

@@ -10,7 +10,7 @@
  * the cause from the peer; after a cause they may finish the block under way, so that the peer is told in good order.
  */
 #include "agent/transfer/transfer.h"
-#include "agent/transfer/digest.h"
+#include "agent/blocks/digest.h"
 #include "common/clock.h"
 #include <pthread.h>
 #include <stdatomic.h>

@@ -5,7 +5,7 @@
  * told that it is done.
  */
 #include "agent/transfer/copy.h"
-#include "agent/transfer/sink_file.h"
+#include "agent/blocks/sink_file.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/units.h"
@@ -19,7 +19,7 @@ DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 
 struct receiver {
         struct copy copy;
-        struct sink sink;
+        struct sink *sink;
         atomic_uint ended;     // streams that have said all
         pthread_mutex_t mutex; // of `begun` and what comes with it
         bool begun;
@@ -43,7 +43,7 @@ static int begin_locked(struct receiver *receiver, uint64_t bytes, struct error 
                 return error_set(err, ERROR_PROTOCOL, "the source means an image of %llu bytes and one of %llu",
                                  (unsigned long long) flow->bytes_total, (unsigned long long) bytes);
         }
-        if (sink_begin(&receiver->sink, bytes, err) < 0)
+        if (sink_begin(receiver->sink, bytes, true, err) < 0)
                 return -1;
         flow->bytes_total = bytes;
         flow_set_digest(flow, digest_new(bytes));
@@ -67,14 +67,14 @@ static int receive_begin(struct receiving *receiving, struct error *err) {
 static int check_block(const struct flow *flow, const Drover__DataBlock *block, struct error *err) {
         uint64_t left = block->offset < flow->bytes_total ? flow->bytes_total - block->offset : 0;
         uint64_t length = left < TRANSFER_BLOCK ? left : TRANSFER_BLOCK;
-        size_t leaves = digest_leaves(length);
+        size_t leaves = copy_leaves(length);
         if (left == 0 || block->offset % TRANSFER_BLOCK || block->length != length)
                 return error_set(err, ERROR_PROTOCOL, "a block of %u bytes at %llu is none of this image",
                                  block->length, (unsigned long long) block->offset);
         if (block->pieces == 0 || (leaves < 64 && block->pieces >> leaves))
                 return error_set(err, ERROR_PROTOCOL, "the block at %llu has impossible pieces",
                                  (unsigned long long) block->offset);
-        if (block->sha256.len != DIGEST_BYTES)
+        if (block->sha256.len != DIGEST_HASH)
                 return error_set(err, ERROR_PROTOCOL, "the block at %llu has no hash",
                                  (unsigned long long) block->offset);
         return 0;
@@ -84,13 +84,13 @@ static int check_block(const struct flow *flow, const Drover__DataBlock *block, 
 static int each_run(struct receiving *receiving, const Drover__DataBlock *block,
                     int (*each)(struct receiving *receiving, size_t begin, size_t length, struct error *err),
                     struct error *err) {
-        size_t leaves = digest_leaves(block->length);
+        size_t leaves = copy_leaves(block->length);
         for (size_t i = 0; i < leaves;) {
                 size_t run = i;
                 while (run < leaves && block->pieces >> run & 1)
                         run++;
-                size_t begin = i * DIGEST_LEAF;
-                size_t end = run * DIGEST_LEAF < block->length ? run * DIGEST_LEAF : block->length;
+                size_t begin = i * COPY_LEAF;
+                size_t end = run * COPY_LEAF < block->length ? run * COPY_LEAF : block->length;
                 if (run > i && each(receiving, begin, end - begin, err) < 0)
                         return -1;
                 i = run + 1;
@@ -103,26 +103,27 @@ static int read_run(struct receiving *receiving, size_t begin, size_t length, st
 }
 
 static int write_run(struct receiving *receiving, size_t begin, size_t length, struct error *err) {
-        return sink_write(&receiving->receiver->sink, receiving->offset + begin, receiving->buffer + begin, length,
-                          err);
+        return sink_write(receiving->receiver->sink, receiving->offset + begin, receiving->buffer + begin, length, err);
 }
 
-static int check_content(struct receiving *receiving, const Drover__DataBlock *block, uint8_t hash[DIGEST_BYTES],
+static int check_content(struct receiving *receiving, const Drover__DataBlock *block, uint8_t hash[DIGEST_HASH],
                          struct error *err) {
         char text[UNITS_TEXT_MAX];
-        digest_block(receiving->buffer, block->length, block->pieces, hash);
-        if (memcmp(hash, block->sha256.data, DIGEST_BYTES) == 0)
+        struct grains grains = copy_grains(block->pieces);
+        digest_block(receiving->buffer, block->length, &grains, hash);
+        if (memcmp(hash, block->sha256.data, DIGEST_HASH) == 0)
                 return 0;
         return error_set(err, ERROR_CORRUPT, "the block at %s is not what the source read",
                          units_format_size(block->offset, text));
 }
 
 static int receive_block(struct receiving *receiving, const Drover__DataBlock *block, struct error *err) {
-        uint8_t hash[DIGEST_BYTES];
+        uint8_t hash[DIGEST_HASH];
         struct flow *flow = receiving->flow;
         if (check_block(flow, block, err) < 0)
                 return -1;
         receiving->offset = block->offset;
+        memset(receiving->buffer, 0, block->length);
         if (each_run(receiving, block, read_run, err) < 0 || check_content(receiving, block, hash, err) < 0 ||
             fault_point("agent.receive.block", err) < 0)
                 return -1;
@@ -204,7 +205,7 @@ static void work(void *data, unsigned stream) {
                 .receiver = receiver,
                 .flow = &receiver->copy.flow,
                 .channel = receiver->copy.channels[stream],
-                .buffer = copy_buffer(),
+                .buffer = blocks_buffer(),
         };
         if (receive_stream(&receiving, &why) < 0) {
                 add_place(&receiving, &why);
@@ -223,7 +224,7 @@ struct syncing {
 
 static void *sync_main(void *pointer) {
         struct syncing *syncing = pointer;
-        syncing->result = sink_sync(syncing->sink, &syncing->err);
+        syncing->result = sink_flush(syncing->sink, &syncing->err);
         atomic_store(&syncing->done, true);
         return NULL;
 }
@@ -235,7 +236,7 @@ static void tell_all(struct receiver *receiver, const Drover__DataEnvelope *enve
 
 // A sync may take minutes; the source hears from us meanwhile.
 static int sync_image(struct receiver *receiver, struct error *err) {
-        struct syncing syncing = {.sink = &receiver->sink, .err = ERROR_INIT};
+        struct syncing syncing = {.sink = receiver->sink, .err = ERROR_INIT};
         struct flow *flow = &receiver->copy.flow;
         pthread_t thread;
         int failed = pthread_create(&thread, NULL, sync_main, &syncing);
@@ -292,7 +293,7 @@ static int finish(struct receiver *receiver, Drover__TransferResult **ret, struc
 int transfer_receive(struct transfers *transfers, const Drover__TransferOrder *order, const char *disk, int fd,
                      const struct transfer_observer *observer, Drover__TransferResult **ret, struct error *err) {
         struct receiver receiver = {.mutex = PTHREAD_MUTEX_INITIALIZER};
-        if (sink_open(&receiver.sink, fd, err) < 0)
+        if (sink_file_new(fd, &receiver.sink, err) < 0)
                 return error_prefix(err, "%s", disk);
         int result = copy_open(&receiver.copy, transfers, order, disk, false, observer, err);
         if (result == 0)
@@ -300,6 +301,6 @@ int transfer_receive(struct transfers *transfers, const Drover__TransferOrder *o
         if (result == 0)
                 result = finish(&receiver, ret, err);
         copy_close(&receiver.copy);
-        sink_close(&receiver.sink);
+        sink_free(receiver.sink);
         return result;
 }

@@ -5,7 +5,7 @@
  */
 #include "agent/transfer/copy.h"
 #include "agent/transfer/rate.h"
-#include "agent/transfer/source_file.h"
+#include "agent/blocks/source_file.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/units.h"
@@ -16,7 +16,7 @@ DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 
 struct sender {
         struct copy copy;
-        struct source source;
+        struct source *source;
         struct rate rate;
 };
 
@@ -107,12 +107,12 @@ static int send_bytes(struct sending *sending, const uint8_t *bytes, size_t leng
 
 // The leaves that hold something, each run of neighbours at once.
 static int send_pieces(struct sending *sending, size_t length, uint64_t pieces, struct error *err) {
-        size_t leaves = digest_leaves(length);
+        size_t leaves = copy_leaves(length);
         for (size_t i = 0; i < leaves;) {
                 size_t run = i;
                 while (run < leaves && pieces >> run & 1)
                         run++;
-                size_t begin = i * DIGEST_LEAF, end = run * DIGEST_LEAF < length ? run * DIGEST_LEAF : length;
+                size_t begin = i * COPY_LEAF, end = run * COPY_LEAF < length ? run * COPY_LEAF : length;
                 if (run > i && send_bytes(sending, sending->buffer + begin, end - begin, err) < 0)
                         return -1;
                 i = run + 1;
@@ -121,14 +121,16 @@ static int send_pieces(struct sending *sending, size_t length, uint64_t pieces, 
 }
 
 static int send_block(struct sending *sending, const struct source_range *range, struct error *err) {
-        uint8_t hash[DIGEST_BYTES];
+        uint8_t hash[DIGEST_HASH];
+        struct grains grains;
         size_t length = (size_t) range->length;
-        if (source_read(&sending->sender->source, range->offset, sending->buffer, length, err) < 0)
+        if (source_read(sending->sender->source, range->offset, sending->buffer, length, err) < 0)
                 return -1;
-        uint64_t pieces = digest_pieces(sending->buffer, length);
+        grains_find(sending->buffer, length, &grains);
+        uint64_t pieces = copy_pieces(&grains);
         if (pieces == 0)
                 return send_zeros(sending, range, err);
-        digest_block(sending->buffer, length, pieces, hash);
+        digest_block(sending->buffer, length, &grains, hash);
         Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
         Drover__DataBlock block = DROVER__DATA_BLOCK__INIT;
         block.offset = range->offset;
@@ -146,7 +148,7 @@ static int send_block(struct sending *sending, const struct source_range *range,
 static int send_ranges(struct sending *sending, struct error *err) {
         struct source_range range;
         int more;
-        while ((more = source_next(&sending->sender->source, &range, err)) > 0) {
+        while ((more = source_next(sending->sender->source, &range, err)) > 0) {
                 sending->offset = range.offset;
                 if (check_between(sending, err) < 0 || fault_point("agent.send.block", err) < 0 ||
                     (range.zero ? send_zeros(sending, &range, err) : send_block(sending, &range, err)) < 0)
@@ -160,7 +162,7 @@ static int send_ranges(struct sending *sending, struct error *err) {
 static int send_begin(struct sending *sending, struct error *err) {
         Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
         Drover__DataBegin begin = DROVER__DATA_BEGIN__INIT;
-        begin.file_bytes = sending->sender->source.bytes;
+        begin.file_bytes = sending->sender->source->bytes;
         envelope.body_case = DROVER__DATA_ENVELOPE__BODY_BEGIN;
         envelope.begin = &begin;
         return channel_send(sending->channel, &envelope, err);
@@ -171,7 +173,7 @@ static int send_end(struct sending *sending, uint8_t hash[DIGEST_BYTES], struct 
         Drover__DataEnd end = DROVER__DATA_END__INIT;
         if (digest_wait(sending->flow->digest, hash, err) < 0)
                 return -1;
-        end.file_bytes = sending->sender->source.bytes;
+        end.file_bytes = sending->sender->source->bytes;
         end.digest = (ProtobufCBinaryData){DIGEST_BYTES, hash};
         envelope.body_case = DROVER__DATA_ENVELOPE__BODY_END;
         envelope.end = &end;
@@ -222,7 +224,7 @@ static void work(void *data, unsigned stream) {
                 .sender = sender,
                 .flow = &sender->copy.flow,
                 .channel = sender->copy.channels[stream],
-                .buffer = copy_buffer(),
+                .buffer = blocks_buffer(),
         };
         if (send_stream(&sending, &why) < 0) {
                 add_place(&sending, &why);
@@ -235,8 +237,8 @@ static void work(void *data, unsigned stream) {
 static int run(struct sender *sender, Drover__TransferResult **ret, struct error *err) {
         uint8_t hash[DIGEST_BYTES];
         struct flow *flow = &sender->copy.flow;
-        flow->bytes_total = sender->source.bytes;
-        flow_set_digest(flow, digest_new(sender->source.bytes));
+        flow->bytes_total = sender->source->bytes;
+        flow_set_digest(flow, digest_new(sender->source->bytes));
         rate_init(&sender->rate, sender->copy.order.rate, flow->clock);
         int result = flow_run(flow, work, sender, err);
         rate_fini(&sender->rate);
@@ -251,43 +253,51 @@ int transfer_send(struct transfers *transfers, const Drover__TransferOrder *orde
                   uint64_t bytes, const struct transfer_observer *observer, Drover__TransferResult **ret,
                   struct error *err) {
         struct sender sender;
-        if (source_open(&sender.source, fd, bytes, err) < 0)
+        if (source_file_new(fd, bytes, &sender.source, err) < 0)
                 return error_prefix(err, "%s", disk);
         int result = copy_open(&sender.copy, transfers, order, disk, true, observer, err);
         if (result == 0)
                 result = run(&sender, ret, err);
         copy_close(&sender.copy);
-        source_close(&sender.source);
+        source_free(sender.source);
         return result;
+}
+
+static int add_range(struct source *source, struct digest *digest, const struct source_range *range, uint8_t *buffer,
+                     struct error *err) {
+        uint8_t hash[DIGEST_HASH];
+        struct grains grains;
+        size_t length = (size_t) range->length;
+        if (range->zero)
+                return digest_add(digest, range->offset, range->length, NULL, err);
+        if (source_read(source, range->offset, buffer, length, err) < 0)
+                return -1;
+        grains_find(buffer, length, &grains);
+        digest_block(buffer, length, &grains, hash);
+        return digest_add(digest, range->offset, length, hash, err);
 }
 
 int transfer_digest(int fd, uint64_t bytes, bool (*cancelled)(void *), void *data, char ret_digest[DIGEST_TEXT],
                     struct error *err) {
-        struct source source;
+        struct source *source;
         struct source_range range;
         uint8_t hash[DIGEST_BYTES];
         int more;
-        if (source_open(&source, fd, bytes, err) < 0)
+        if (source_file_new(fd, bytes, &source, err) < 0)
                 return -1;
         struct digest *digest = digest_new(bytes);
-        _cleanup_(free_p) uint8_t *buffer = copy_buffer();
-        while ((more = source_next(&source, &range, err)) > 0) {
+        _cleanup_(free_p) uint8_t *buffer = blocks_buffer();
+        while ((more = source_next(source, &range, err)) > 0) {
                 if (cancelled && cancelled(data)) {
                         more = error_set(err, ERROR_CANCELLED, "cancelled");
                         break;
                 }
-                if (!range.zero) {
-                        size_t length = (size_t) range.length;
-                        if ((more = source_read(&source, range.offset, buffer, length, err)) < 0)
-                                break;
-                        digest_block(buffer, length, digest_pieces(buffer, length), hash);
-                }
-                if ((more = digest_add(digest, range.offset, range.length, range.zero ? NULL : hash, err)) < 0)
+                if ((more = add_range(source, digest, &range, buffer, err)) < 0)
                         break;
         }
         if (more == 0 && (more = digest_finish(digest, hash, err)) == 0)
                 digest_text(hash, ret_digest);
         digest_free(digest);
-        source_close(&source);
+        source_free(source);
         return more;
 }

@@ -4,12 +4,7 @@
  * The data plane: one transfer copies one image from a source to a sink over a path. transfer_send() and
  * transfer_receive() block on a worker of their own thread until the image is verified and synced at the sink, or fail.
  * Inside: channel (TLS over a socket), path (who dials whom), exchange (waiting transfers meet incoming connections),
- * source_file and sink_file, digest. Later sources and sinks (blocks by NBD, a repository) are new files beside these.
- *
- * Digest: SHA-256 over the little-endian image length (8 bytes) and then the hash of each 1 MiB block in order (the
- * last one shorter). The hash of a block is the SHA-256 of the SHA-256 of each 16 KiB of it in order (the last one
- * shorter): so blocks are hashed in parallel, a block's leaves side by side in wide registers, and zeros cost nothing.
- * "d1:" and lower-case hex.
+ * and the sources, sinks and digests of agent/blocks.
  */
 #include "common/error.h"
 #include "common/tls.h"

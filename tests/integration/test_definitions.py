@@ -363,7 +363,7 @@ class Stray:
             number, raw = lane.receive(20, skip=(11,))
             assert number == 6, wire.Refused(raw)
             lane.tls.close()
-        return {12: wire.pack({1: wire.pack({1: "vda", 2: MIB, 3: MIB, 5: MIB, 7: 1}), 2: "d1:" + digest.hex()})}
+        return {12: wire.pack({1: wire.pack({1: "vda", 2: MIB, 3: MIB, 5: MIB, 7: 1}), 2: "d2:" + digest.hex()})}
 
 
 class TestFault50:

@@ -59,7 +59,7 @@ def test_a_running_guest_moves_with_its_data_and_the_source_is_retired(lab):
     assert lab.payload_sha256("nantes/kvm1", "erp", "/data-vdb") == lab.expected_sha256("erp", "vdb")
     assert int(lab.guest_exec("nantes/kvm1", "erp", "sh", "-c", "wc -l < /data/log")) >= lines
     assert [t["disk"] for t in done["transfers"]] == ["vda", "vdb"]
-    assert all(t["digest"].startswith("d1:") and t["path"] == "direct" and t["bytes_done"] == t["bytes_total"] for t in done["transfers"])
+    assert all(t["digest"].startswith("d2:") and t["path"] == "direct" and t["bytes_done"] == t["bytes_total"] for t in done["transfers"])
     retired = lab.drover("vm", "list", "--retired")
     assert [(r["host"], r["name"], r["disks"]) for r in retired] == [("kvm1", "erp", ["vda", "vdb"])]
     assert images(lab, "lyon/kvm1", "erp") == []

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The digest of the worked example in proto/PROTOCOL.md, by the code that makes digests. */
-#include "agent/transfer/digest.h"
+#include "agent/blocks/digest.h"
 #include "common/cleanup.h"
 #include "common/file.h"
 #include <stdarg.h>
@@ -12,11 +12,13 @@
 
 static void the_documented_digest_is_what_we_make(void **state) {
         (void) state;
-        uint8_t image[20000], hash[DIGEST_BYTES], whole[DIGEST_BYTES];
+        uint8_t image[20000], hash[DIGEST_HASH], whole[DIGEST_BYTES];
         char text[DIGEST_TEXT];
         struct buffer content;
         memset(image, 'a', sizeof image);
-        digest_block(image, sizeof image, digest_pieces(image, sizeof image), hash);
+        struct grains grains;
+        grains_find(image, sizeof image, &grains);
+        digest_block(image, sizeof image, &grains, hash);
         struct digest *digest = digest_new(sizeof image);
         assert_int_equal(digest_add(digest, 0, sizeof image, hash, NULL), 0);
         assert_int_equal(digest_finish(digest, whole, NULL), 0);

@@ -19,7 +19,7 @@ static uint64_t move(int source_fd, int path, unsigned streams, Drover__Transfer
         assert_int_equal(transfer_digest(sink_fd, pair.source.bytes, NULL, NULL, digest, NULL), 0);
         assert_string_equal(pair.source.digest, digest);
         assert_string_equal(pair.sink.digest, digest);
-        assert_true(strncmp(digest, "d1:", 3) == 0 && strlen(digest) == 67);
+        assert_true(strncmp(digest, "d2:", 3) == 0 && strlen(digest) == 67);
         assert_int_equal(pair.sink.state.bytes_total, pair.source.bytes);
         assert_int_equal(pair.sink.state.bytes_done, pair.source.bytes);
         assert_int_equal(pair.source.state.bytes_done, pair.source.bytes);

@@ -5,7 +5,7 @@
  */
 #include "transfer_rig.h"
 #include "agent/transfer/hello.h"
-#include "agent/transfer/digest.h"
+#include "agent/blocks/digest.h"
 
 #define DIRECT  DROVER__TRANSFER_PATH__PATH_DIRECT
 #define REVERSE DROVER__TRANSFER_PATH__PATH_REVERSE

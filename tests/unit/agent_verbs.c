@@ -121,7 +121,7 @@ static void fill_parameters(Drover__AgentRequest *request) {
                 request->move_verify->vm_name = text("erp");
                 request->move_verify->n_disks = request->move_verify->n_digests = 1;
                 request->move_verify->disks = one_disk();
-                request->move_verify->digests = one_text("d1:" SHA256);
+                request->move_verify->digests = one_text("d2:" SHA256);
                 break;
         case DROVER__AGENT_REQUEST__VERB_RETIRED_PURGE:
                 request->retired_purge->retired_job = text("job0");

@@ -92,7 +92,7 @@ static void fill_transfer(Drover__AgentResult *result, const char *step) {
         result->value_case = DROVER__AGENT_RESULT__VALUE_TRANSFER;
         result->transfer = new (Drover__TransferResult);
         drover__transfer_result__init(result->transfer);
-        result->transfer->digest = memory_format("d1:%s", disk);
+        result->transfer->digest = memory_format("d2:%s", disk);
         result->transfer->state = new (Drover__TransferState);
         drover__transfer_state__init(result->transfer->state);
         result->transfer->state->disk = memory_string(disk);

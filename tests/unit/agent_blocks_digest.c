@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* agent/transfer/digest, lanes, rate: hashing side by side gives what hashing one by one does, in whatever order. */
-#include "agent/transfer/digest.h"
-#include "agent/transfer/lanes.h"
-#include "agent/transfer/rate.h"
+/* agent/blocks/digest, grains, lanes: hashing side by side gives what hashing one by one does, in whatever order. */
+#include "agent/blocks/digest.h"
+#include "agent/blocks/lanes.h"
+#include "common/buffer.h"
 #include "common/memory.h"
 #include <openssl/sha.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>
 
-#define BLOCK ((size_t) TRANSFER_BLOCK)
+#define BLOCK ((size_t) BLOCKS_BLOCK)
 
 static uint8_t *noise(size_t length, uint32_t seed) {
         uint8_t *bytes = memory_new(length + 1);
@@ -23,13 +24,21 @@ static uint8_t *noise(size_t length, uint32_t seed) {
         return bytes;
 }
 
-// The definition in transfer.h, in the plainest way.
-static void plain_block(const uint8_t *bytes, size_t length, uint8_t ret_hash[32]) {
-        uint8_t leaves[64 * 32];
+// The definition in digest.h, in the plainest way.
+static void plain_hash(const uint8_t *bytes, size_t length, uint8_t ret_hash[16]) {
+        XXH128_hash_t hash = XXH3_128bits(bytes, length);
+        for (unsigned i = 0; i < 8; i++) {
+                ret_hash[i] = (uint8_t) (hash.high64 >> (56 - 8 * i));
+                ret_hash[8 + i] = (uint8_t) (hash.low64 >> (56 - 8 * i));
+        }
+}
+
+static void plain_block(const uint8_t *bytes, size_t length, uint8_t ret_hash[16]) {
+        uint8_t pieces[16 * 16];
         size_t n = 0;
-        for (size_t at = 0; at < length; at += 16384, n++)
-                SHA256(bytes + at, length - at < 16384 ? length - at : 16384, leaves + 32 * n);
-        SHA256(leaves, 32 * n, ret_hash);
+        for (size_t at = 0; at < length; at += 65536, n++)
+                plain_hash(bytes + at, length - at < 65536 ? length - at : 65536, pieces + 16 * n);
+        plain_hash(pieces, 16 * n, ret_hash);
 }
 
 static void plain_digest(const uint8_t *bytes, size_t length, char ret_text[DIGEST_TEXT]) {
@@ -41,7 +50,7 @@ static void plain_digest(const uint8_t *bytes, size_t length, char ret_text[DIGE
         assert_int_equal(buffer_append(&all, size, 8, NULL), 0);
         for (size_t at = 0; at < length; at += BLOCK) {
                 plain_block(bytes + at, length - at < BLOCK ? length - at : BLOCK, hash);
-                assert_int_equal(buffer_append(&all, hash, 32, NULL), 0);
+                assert_int_equal(buffer_append(&all, hash, 16, NULL), 0);
         }
         SHA256(all.data, all.length, hash);
         digest_text(hash, ret_text);
@@ -87,40 +96,85 @@ static void a_known_message_has_its_published_hash(void **state) {
 
 static void a_block_is_hashed_as_defined(void **state) {
         (void) state;
-        static const size_t lengths[] = {1, 4095, 16384, 16385, 300000, 1048575, 1048576};
+        static const size_t lengths[] = {1, 4095, 65536, 65537, 300000, 1048575, 1048576};
         for (size_t i = 0; i < 7; i++) {
-                uint8_t *bytes = noise(lengths[i], 7), hash[32], expected[32];
-                for (unsigned zeros = 0; zeros < 2; zeros++) {
-                        if (zeros && lengths[i] > 40000)
-                                memset(bytes + 16384, 0, 20000); // one leaf of zeros and a part of the next
-                        digest_block(bytes, lengths[i], digest_pieces(bytes, lengths[i]), hash);
+                uint8_t *bytes = noise(lengths[i], 7), hash[16], expected[16];
+                struct grains grains;
+                for (unsigned zeros = 0; zeros < 3; zeros++) {
+                        if (zeros == 1 && lengths[i] > 200000)
+                                memset(bytes + 65536, 0, 80000); // one piece of zeros and a part of the next
+                        if (zeros == 2)
+                                memset(bytes, 0, lengths[i]);
+                        grains_find(bytes, lengths[i], &grains);
+                        digest_block(bytes, lengths[i], &grains, hash);
                         plain_block(bytes, lengths[i], expected);
-                        assert_memory_equal(hash, expected, 32);
+                        assert_memory_equal(hash, expected, 16);
                 }
+                digest_zeros(lengths[i], hash);
+                assert_memory_equal(hash, expected, 16);
                 free(bytes);
         }
 }
 
-static void pieces_are_the_leaves_that_hold_something(void **state) {
+static void grains_are_what_holds_something(void **state) {
         (void) state;
         uint8_t *bytes = memory_new(BLOCK);
-        assert_int_equal(digest_pieces(bytes, BLOCK), 0);
-        bytes[16383] = 1;
-        bytes[16384 * 5] = 1;
+        struct grains grains;
+        grains_find(bytes, BLOCK, &grains);
+        assert_true(grains_empty(&grains));
+        bytes[4095] = 1;
+        bytes[4096 * 5] = 1;
         bytes[BLOCK - 1] = 1;
-        assert_true(digest_pieces(bytes, BLOCK) == (1ull | 1ull << 5 | 1ull << 63));
-        assert_true(digest_pieces(bytes, BLOCK - 1) == (1ull | 1ull << 5));
-        assert_int_equal(digest_pieces(bytes, 1), 0);
+        grains_find(bytes, BLOCK, &grains);
+        for (size_t i = 0; i < 256; i++)
+                assert_int_equal(grains_has(&grains, i), i == 0 || i == 5 || i == 255);
+        assert_int_equal(grains_bytes(&grains, BLOCK), 3 * 4096);
+        grains_find(bytes, BLOCK - 1, &grains);
+        assert_false(grains_has(&grains, 255));
         bytes[0] = 9;
-        assert_int_equal(digest_pieces(bytes, 1), 1);
+        grains_find(bytes, 1, &grains);
+        assert_int_equal(grains_bytes(&grains, 1), 1);
         free(bytes);
 }
 
-static void add_block(struct digest *digest, const uint8_t *bytes, size_t length, size_t number) {
-        uint8_t hash[32];
-        size_t at = number * BLOCK, n = length - at < BLOCK ? length - at : BLOCK;
-        digest_block(bytes + at, n, digest_pieces(bytes + at, n), hash);
-        assert_int_equal(digest_add(digest, at, n, hash, NULL), 0);
+static void runs_of_grains_cover_the_block(void **state) {
+        (void) state;
+        struct grains grains = {0};
+        struct grains_run run;
+        size_t at = 0;
+        for (size_t i = 2; i < 5; i++)
+                grains_set(&grains, i, true);
+        grains_set(&grains, 24, true);
+        assert_true(grains_next(&grains, 100000, true, &at, &run));
+        assert_true(run.begin == 2 * 4096 && run.end == 5 * 4096 && at == 5 * 4096);
+        assert_true(grains_next(&grains, 100000, true, &at, &run));
+        assert_true(run.begin == 24 * 4096 && run.end == 100000);
+        assert_false(grains_next(&grains, 100000, true, &at, &run));
+        at = 0;
+        assert_true(grains_next(&grains, 100000, false, &at, &run));
+        assert_true(run.begin == 0 && run.end == 2 * 4096);
+        assert_true(grains_next(&grains, 100000, false, &at, &run));
+        assert_true(run.begin == 5 * 4096 && run.end == 24 * 4096);
+        assert_false(grains_next(&grains, 100000, false, &at, &run));
+}
+
+static void grains_travel_in_32_bytes(void **state) {
+        (void) state;
+        struct grains grains = {0}, other;
+        uint8_t bytes[GRAINS_BYTES];
+        grains_set(&grains, 0, true);
+        grains_set(&grains, 9, true);
+        grains_set(&grains, 255, true);
+        grains_pack(&grains, bytes);
+        assert_true(bytes[0] == 1 && bytes[1] == 2 && bytes[31] == 128);
+        grains_unpack(&other, bytes, sizeof bytes);
+        assert_memory_equal(&grains, &other, sizeof grains);
+        assert_true(grains_within(&other, BLOCK));
+        assert_false(grains_within(&other, BLOCK - 4096));
+        grains_unpack(&other, bytes, 2);
+        assert_true(grains_within(&other, 10 * 4096) && grains_bytes(&other, 10 * 4096) == 8192);
+        grains_fill(&other, 4097);
+        assert_int_equal(grains_bytes(&other, 4097), 4097);
 }
 
 static void the_digest_does_not_depend_on_the_order(void **state) {
@@ -272,53 +326,14 @@ static void stopping_wakes_who_waits(void **state) {
         digest_free(digest);
 }
 
-static uint64_t now_ms;
-static uint64_t told_ms(void *data) {
-        (void) data;
-        return now_ms;
-}
-static const struct clock told_clock = {.monotonic_ms = told_ms};
-
-// Bytes that may be sent within so many seconds, asking every millisecond.
-static uint64_t sent_within(struct rate *rate, unsigned seconds) {
-        uint64_t sent = 0;
-        for (unsigned i = 0; i < seconds * 1000; i++, now_ms++)
-                while (rate_take(rate, RATE_PORTION) == 0)
-                        sent += RATE_PORTION;
-        return sent;
-}
-
-static void a_rate_is_held(void **state) {
-        (void) state;
-        struct rate rate;
-        rate_init(&rate, 10 * BLOCK, &told_clock);
-        uint64_t sent = sent_within(&rate, 10);
-        assert_in_range(sent, 99 * BLOCK, 101 * BLOCK);
-        now_ms += 3600 * 1000; // an hour of rest does not save up an hour of bytes
-        sent = sent_within(&rate, 1);
-        assert_in_range(sent, 9 * BLOCK, 13 * BLOCK);
-        rate_fini(&rate);
-}
-
-static void no_rate_never_waits_and_a_tiny_one_is_raised(void **state) {
-        (void) state;
-        struct rate rate;
-        rate_init(&rate, 0, &told_clock);
-        for (unsigned i = 0; i < 1000; i++)
-                assert_int_equal(rate_take(&rate, RATE_PORTION), 0);
-        rate_fini(&rate);
-        rate_init(&rate, 1, &told_clock);
-        uint64_t sent = sent_within(&rate, 10);
-        assert_in_range(sent, 9 * RATE_LEAST, 11 * RATE_LEAST);
-        rate_fini(&rate);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(lanes_hash_what_openssl_hashes),
                 cmocka_unit_test(a_known_message_has_its_published_hash),
                 cmocka_unit_test(a_block_is_hashed_as_defined),
-                cmocka_unit_test(pieces_are_the_leaves_that_hold_something),
+                cmocka_unit_test(grains_are_what_holds_something),
+                cmocka_unit_test(runs_of_grains_cover_the_block),
+                cmocka_unit_test(grains_travel_in_32_bytes),
                 cmocka_unit_test(the_digest_does_not_depend_on_the_order),
                 cmocka_unit_test(ranges_of_zeros_count_as_their_blocks),
                 cmocka_unit_test(an_empty_image_has_a_digest),
@@ -327,8 +342,6 @@ int main(void) {
                 cmocka_unit_test(an_image_that_is_not_complete_has_no_digest),
                 cmocka_unit_test(a_stream_far_ahead_waits_for_the_missing_part),
                 cmocka_unit_test(stopping_wakes_who_waits),
-                cmocka_unit_test(a_rate_is_held),
-                cmocka_unit_test(no_rate_never_waits_and_a_tiny_one_is_raised),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,7 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("O3")
 #endif
-#include "agent/transfer/lanes.h"
+#include "agent/blocks/lanes.h"
 #include <openssl/sha.h>
 #include <stdbool.h>
 #include <string.h>

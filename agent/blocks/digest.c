@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The image's digest (see digest.h). The hash of a block is that of the hashes of its leaves, so that the leaves can be
- * hashed side by side and those known to be zeros need not be looked at. Guarded by the digest's own mutex.
+ * The image's digest (see digest.h). A piece that is known to hold nothing costs nothing: its hash is made once.
+ * Guarded by the digest's own mutex.
  */
-#include "agent/transfer/digest.h"
-#include "agent/transfer/lanes.h"
+#include "agent/blocks/digest.h"
 #include "common/memory.h"
 #include "common/units.h"
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <string.h>
+#include <xxhash.h>
 
-#define LEAVES (TRANSFER_BLOCK / DIGEST_LEAF)
 // Hashes of zero blocks handed to the hash function at a time.
-#define RUN 256
+#define RUN            256
+#define GRAINS_A_PIECE (BLOCKS_PIECE / BLOCKS_GRAIN)
 
 struct range {
         uint64_t offset, length;
         bool zero;
-        uint8_t hash[DIGEST_BYTES];
+        uint8_t hash[DIGEST_HASH];
 };
 
 struct digest {
@@ -34,17 +34,22 @@ struct digest {
 };
 
 // ---- one block
-static const uint8_t zeros[DIGEST_LEAF];
-static uint8_t zero_leaf[DIGEST_BYTES], zero_block[DIGEST_BYTES];
+static const uint8_t zeros[BLOCKS_PIECE];
+static uint8_t zero_piece[DIGEST_HASH], zero_block[DIGEST_HASH];
+
+static void hash_bytes(const uint8_t *bytes, size_t length, uint8_t ret_hash[DIGEST_HASH]) {
+        XXH128_canonical_t canonical;
+        XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, length));
+        _Static_assert(sizeof canonical.digest == DIGEST_HASH, "XXH3-128 has 16 bytes");
+        memcpy(ret_hash, canonical.digest, DIGEST_HASH);
+}
 
 static void make_zero_hashes(void) {
-        const uint8_t *leaf = zeros;
-        lanes_sha256(&leaf, 1, DIGEST_LEAF, &zero_leaf);
-        uint8_t leaves[LEAVES][DIGEST_BYTES];
-        for (unsigned i = 0; i < LEAVES; i++)
-                memcpy(leaves[i], zero_leaf, DIGEST_BYTES);
-        const uint8_t *all = leaves[0];
-        lanes_sha256(&all, 1, sizeof leaves, &zero_block);
+        uint8_t pieces[BLOCKS_PIECES][DIGEST_HASH];
+        hash_bytes(zeros, sizeof zeros, zero_piece);
+        for (unsigned i = 0; i < BLOCKS_PIECES; i++)
+                memcpy(pieces[i], zero_piece, DIGEST_HASH);
+        hash_bytes(pieces[0], sizeof pieces, zero_block);
 }
 
 static void need_zero_hashes(void) {
@@ -52,42 +57,34 @@ static void need_zero_hashes(void) {
         pthread_once(&once, make_zero_hashes);
 }
 
-size_t digest_leaves(size_t length) {
-        return (length + DIGEST_LEAF - 1) / DIGEST_LEAF;
+static bool piece_is_empty(const struct grains *grains, size_t piece) {
+        size_t first = piece * GRAINS_A_PIECE;
+        _Static_assert(64 % GRAINS_A_PIECE == 0, "a piece's grains lie in one word");
+        return !(grains->words[first / 64] >> first % 64 & ((1ull << GRAINS_A_PIECE) - 1));
 }
 
-static bool all_zeros(const uint8_t *bytes, size_t length) {
-        // Equal to itself moved by one byte, and that byte is zero.
-        return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
-}
-
-uint64_t digest_pieces(const uint8_t *block, size_t length) {
-        uint64_t pieces = 0;
-        for (size_t i = 0; i < digest_leaves(length); i++) {
-                size_t at = i * DIGEST_LEAF, n = length - at < DIGEST_LEAF ? length - at : DIGEST_LEAF;
-                if (!all_zeros(block + at, n))
-                        pieces |= 1ull << i;
-        }
-        return pieces;
-}
-
-void digest_block(const uint8_t *block, size_t length, uint64_t pieces, uint8_t ret_hash[DIGEST_BYTES]) {
-        uint8_t hashes[LEAVES][DIGEST_BYTES], leaves[LEAVES][DIGEST_BYTES];
-        const uint8_t *full[LEAVES];
-        size_t whole = length / DIGEST_LEAF, n = 0, taken = 0;
+void digest_block(const uint8_t *block, size_t length, const struct grains *grains, uint8_t ret_hash[DIGEST_HASH]) {
+        uint8_t pieces[BLOCKS_PIECES][DIGEST_HASH];
+        size_t count = (length + BLOCKS_PIECE - 1) / BLOCKS_PIECE;
         need_zero_hashes();
-        for (size_t i = 0; i < whole; i++)
-                if (pieces >> i & 1)
-                        full[n++] = block + i * DIGEST_LEAF;
-        lanes_sha256(full, n, DIGEST_LEAF, hashes);
-        for (size_t i = 0; i < whole; i++)
-                memcpy(leaves[i], pieces >> i & 1 ? hashes[taken++] : zero_leaf, DIGEST_BYTES);
-        if (length % DIGEST_LEAF) {
-                const uint8_t *last = pieces >> whole & 1 ? block + whole * DIGEST_LEAF : zeros;
-                lanes_sha256(&last, 1, length % DIGEST_LEAF, &leaves[whole]);
+        for (size_t i = 0; i < count; i++) {
+                size_t at = i * BLOCKS_PIECE, n = length - at < BLOCKS_PIECE ? length - at : BLOCKS_PIECE;
+                bool empty = piece_is_empty(grains, i);
+                if (empty && n == BLOCKS_PIECE)
+                        memcpy(pieces[i], zero_piece, DIGEST_HASH);
+                else
+                        hash_bytes(empty ? zeros : block + at, n, pieces[i]);
         }
-        const uint8_t *all = leaves[0];
-        lanes_sha256(&all, 1, digest_leaves(length) * DIGEST_BYTES, (uint8_t(*)[DIGEST_BYTES]) ret_hash);
+        hash_bytes(pieces[0], count * DIGEST_HASH, ret_hash);
+}
+
+void digest_zeros(size_t length, uint8_t ret_hash[DIGEST_HASH]) {
+        static const struct grains none;
+        need_zero_hashes();
+        if (length == BLOCKS_BLOCK)
+                memcpy(ret_hash, zero_block, DIGEST_HASH);
+        else
+                digest_block(NULL, length, &none, ret_hash);
 }
 
 // ---- the whole image
@@ -117,18 +114,18 @@ void digest_free(struct digest *digest) {
 }
 
 static void fold_zeros(struct digest *digest, uint64_t length) {
-        uint8_t run[RUN][DIGEST_BYTES];
+        uint8_t run[RUN][DIGEST_HASH];
         for (unsigned i = 0; i < RUN; i++)
-                memcpy(run[i], zero_block, DIGEST_BYTES);
-        for (uint64_t blocks = length / TRANSFER_BLOCK; blocks > 0;) {
+                memcpy(run[i], zero_block, DIGEST_HASH);
+        for (uint64_t blocks = length / BLOCKS_BLOCK; blocks > 0;) {
                 size_t n = blocks < RUN ? (size_t) blocks : RUN;
-                EVP_DigestUpdate(digest->context, run, n * DIGEST_BYTES);
+                EVP_DigestUpdate(digest->context, run, n * DIGEST_HASH);
                 blocks -= n;
         }
-        if (length % TRANSFER_BLOCK) {
-                uint8_t last[DIGEST_BYTES];
-                digest_block(NULL, (size_t) (length % TRANSFER_BLOCK), 0, last);
-                EVP_DigestUpdate(digest->context, last, DIGEST_BYTES);
+        if (length % BLOCKS_BLOCK) {
+                uint8_t last[DIGEST_HASH];
+                digest_zeros((size_t) (length % BLOCKS_BLOCK), last);
+                EVP_DigestUpdate(digest->context, last, DIGEST_HASH);
         }
 }
 
@@ -136,7 +133,7 @@ static void fold(struct digest *digest, const struct range *range) {
         if (range->zero)
                 fold_zeros(digest, range->length);
         else
-                EVP_DigestUpdate(digest->context, range->hash, DIGEST_BYTES);
+                EVP_DigestUpdate(digest->context, range->hash, DIGEST_HASH);
         digest->next += range->length;
 }
 
@@ -188,12 +185,12 @@ static int add_locked(struct digest *digest, const struct range *range, struct e
 int digest_add(struct digest *digest, uint64_t offset, uint64_t length, const uint8_t *hash, struct error *err) {
         struct range range = {.offset = offset, .length = length, .zero = !hash};
         bool at_end = offset <= digest->bytes && length == digest->bytes - offset;
-        if (offset % TRANSFER_BLOCK || length == 0 || offset > digest->bytes || length > digest->bytes - offset ||
-            (length % TRANSFER_BLOCK && !at_end) || (hash && length > TRANSFER_BLOCK))
+        if (offset % BLOCKS_BLOCK || length == 0 || offset > digest->bytes || length > digest->bytes - offset ||
+            (length % BLOCKS_BLOCK && !at_end) || (hash && length > BLOCKS_BLOCK))
                 return error_set(err, ERROR_PROTOCOL, "a range of %llu bytes at %llu is none of this image",
                                  (unsigned long long) length, (unsigned long long) offset);
         if (hash)
-                memcpy(range.hash, hash, DIGEST_BYTES);
+                memcpy(range.hash, hash, DIGEST_HASH);
         pthread_mutex_lock(&digest->mutex);
         int result = add_locked(digest, &range, err);
         pthread_mutex_unlock(&digest->mutex);
@@ -240,7 +237,7 @@ void digest_stop(struct digest *digest) {
 char *digest_text(const uint8_t hash[DIGEST_BYTES], char text[DIGEST_TEXT]) {
         static const char hex[] = "0123456789abcdef";
         char *at = text;
-        at += sprintf(at, "d1:");
+        at += sprintf(at, "d2:");
         for (unsigned i = 0; i < DIGEST_BYTES; i++) {
                 *at++ = hex[hash[i] >> 4];
                 *at++ = hex[hash[i] & 15];

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* agent/transfer/rate: a rate is held, and can be changed. */
+#include "agent/transfer/rate.h"
+#include <stdarg.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#define BLOCK (1ull << 20)
+
+static uint64_t now_ms;
+static uint64_t told_ms(void *data) {
+        (void) data;
+        return now_ms;
+}
+static const struct clock told_clock = {.monotonic_ms = told_ms};
+
+// Bytes that may be sent within so many seconds, asking every millisecond.
+static uint64_t sent_within(struct rate *rate, unsigned seconds) {
+        uint64_t sent = 0;
+        for (unsigned i = 0; i < seconds * 1000; i++, now_ms++)
+                while (rate_take(rate, RATE_PORTION) == 0)
+                        sent += RATE_PORTION;
+        return sent;
+}
+
+static void a_rate_is_held(void **state) {
+        (void) state;
+        struct rate rate;
+        rate_init(&rate, 10 * BLOCK, &told_clock);
+        uint64_t sent = sent_within(&rate, 10);
+        assert_in_range(sent, 99 * BLOCK, 101 * BLOCK);
+        now_ms += 3600 * 1000; // an hour of rest does not save up an hour of bytes
+        sent = sent_within(&rate, 1);
+        assert_in_range(sent, 9 * BLOCK, 13 * BLOCK);
+        rate_fini(&rate);
+}
+
+static void no_rate_never_waits_and_a_tiny_one_is_raised(void **state) {
+        (void) state;
+        struct rate rate;
+        rate_init(&rate, 0, &told_clock);
+        for (unsigned i = 0; i < 1000; i++)
+                assert_int_equal(rate_take(&rate, RATE_PORTION), 0);
+        rate_fini(&rate);
+        rate_init(&rate, 1, &told_clock);
+        uint64_t sent = sent_within(&rate, 10);
+        assert_in_range(sent, 9 * RATE_LEAST, 11 * RATE_LEAST);
+        rate_fini(&rate);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_rate_is_held),
+                cmocka_unit_test(no_rate_never_waits_and_a_tiny_one_is_raised),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
