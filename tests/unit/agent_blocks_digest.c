@@ -177,6 +177,15 @@ static void grains_travel_in_32_bytes(void **state) {
         assert_int_equal(grains_bytes(&other, 4097), 4097);
 }
 
+static void add_block(struct digest *digest, const uint8_t *bytes, size_t length, size_t number) {
+        uint8_t hash[16];
+        struct grains grains;
+        size_t at = number * BLOCK, n = length - at < BLOCK ? length - at : BLOCK;
+        grains_find(bytes + at, n, &grains);
+        digest_block(bytes + at, n, &grains, hash);
+        assert_int_equal(digest_add(digest, at, n, hash, NULL), 0);
+}
+
 static void the_digest_does_not_depend_on_the_order(void **state) {
         (void) state;
         size_t length = 5 * BLOCK + 12345;

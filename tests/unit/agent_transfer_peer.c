@@ -106,11 +106,13 @@ static const uint8_t no_hash[DIGEST_BYTES];
 static void a_block_with_another_content_is_corrupt(void **state) {
         (void) state;
         struct liar liar;
-        uint8_t *bytes = memory_new(MIB), hash[DIGEST_BYTES];
+        uint8_t *bytes = memory_new(MIB), hash[DIGEST_HASH];
         struct stat status;
+        struct grains grains;
         int fd = rig_file();
         memset(bytes, 7, MIB);
-        digest_block(bytes, MIB, UINT64_MAX, hash);
+        grains_find(bytes, MIB, &grains);
+        digest_block(bytes, MIB, &grains, hash);
         bytes[500000] ^= 1;
         meet(&liar, DIRECT, fd);
         say_begin(&liar, 2 * MIB);
@@ -150,7 +152,7 @@ static void a_block_outside_the_image_is_refused(void **state) {
                 struct liar liar;
                 meet(&liar, DIRECT, rig_file());
                 say_begin(&liar, 2 * MIB + 5);
-                say_block(&liar, wrong[i].offset, wrong[i].length, 1, no_hash, sizeof no_hash);
+                say_block(&liar, wrong[i].offset, wrong[i].length, 1, no_hash, DIGEST_HASH);
                 assert_found_out(&liar, ERROR_PROTOCOL, wrong[i].message);
         }
 }
@@ -162,7 +164,7 @@ static void a_block_with_impossible_pieces_is_refused(void **state) {
                 struct liar liar;
                 meet(&liar, DIRECT, rig_file());
                 say_begin(&liar, 5);
-                say_block(&liar, 0, 5, pieces[i], no_hash, sizeof no_hash);
+                say_block(&liar, 0, 5, pieces[i], no_hash, DIGEST_HASH);
                 assert_found_out(&liar, ERROR_PROTOCOL, "the block at 0 has impossible pieces");
         }
         struct liar liar;
