@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * Looks for the pieces of one block after another in what this host has: at the same offset in the likeliest candidate,
+ * by the index, at the same offset in a few others. A finder learns which candidates are worth it together with the
+ * other finders of its reuse. Owned by one thread.
+ */
+#include "agent/blocks/grains.h"
+#include "agent/reuse/names.h"
+#include "agent/reuse/reuse.h"
+
+#define FINDER_TRIES 3 // candidates that one block is looked for in, at its own offset
+
+struct finder_block {
+        uint64_t offset; // a multiple of BLOCKS_BLOCK
+        uint32_t length; // less than BLOCKS_BLOCK at the end of the image
+        uint16_t named;  // pieces that are looked for; the others are none of ours
+        uint8_t names[BLOCKS_PIECES][NAMES_BYTES];
+        // by finder_find()
+        uint16_t found; // of those: they are in the buffer
+        uint16_t alike; // of the rest: something stands at their place in the candidate below, with these prints
+        unsigned candidate;
+};
+typedef uint8_t finder_prints[BLOCKS_PIECES][NAMES_GRAINS][NAMES_PRINT];
+
+struct finder;
+struct finder *finder_new(struct reuse *reuse);
+void finder_free(struct finder *finder); // NULL is fine
+// Fills in `block`; buffer (blocks_buffer()) then holds the pieces that were found at their places, and anything at the
+// others. prints: of the pieces in `alike`.
+void finder_find(struct finder *finder, struct finder_block *block, uint8_t *buffer, finder_prints ret_prints);
+// The pieces in `pieces`, all of them alike, have come as grains, and the other grains of them are in `same`: copies
+// these into the buffer from the candidate, and checks each piece's name. Returns the pieces that are right; the others
+// are to be asked for whole (their prints lied, or the candidate has changed meanwhile), and are no longer alike.
+uint16_t finder_complete(struct finder *finder, struct finder_block *block, uint16_t pieces, const struct grains *same,
+                         uint8_t *buffer);

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The candidates and the index of one transfer (see reuse.h). */
+#include "agent/reuse/reuse_parts.h"
+#include "common/memory.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+struct reuse *reuse_new(const int *fds, unsigned n, const struct reuse_config *config) {
+        struct reuse *reuse = new (struct reuse);
+        for (unsigned i = 0; i < n; i++) {
+                if (reuse->n == REUSE_CANDIDATES_MAX)
+                        close(fds[i]);
+                else if (candidate_open(&reuse->candidates[reuse->n], fds[i], reuse->n, NULL) == 0)
+                        reuse->n++;
+        }
+        pthread_mutex_init(&reuse->mutex, NULL);
+        reuse->tags = tags_new(config->index_bytes ? config->index_bytes : REUSE_INDEX_BYTES);
+        reuse->building = (struct builder_config){
+                .candidates = reuse->candidates,
+                .n = reuse->n,
+                .tags = reuse->tags,
+                .shelf = config->shelf,
+                .rate = config->index_rate ? config->index_rate : REUSE_INDEX_RATE,
+        };
+        return reuse;
+}
+
+void reuse_free(struct reuse *reuse) {
+        if (!reuse)
+                return;
+        builder_stop(reuse->builder);
+        if (reuse->building.shelf)
+                shelf_trim(reuse->building.shelf);
+        for (unsigned i = 0; i < reuse->n; i++)
+                candidate_close(&reuse->candidates[i]);
+        tags_free(reuse->tags);
+        pthread_mutex_destroy(&reuse->mutex);
+        free(reuse);
+}
+
+bool reuse_any(const struct reuse *reuse) {
+        return reuse->n > 0;
+}
+
+void reuse_begin(struct reuse *reuse) {
+        if (reuse->n == 0 || atomic_load_explicit(&reuse->begun, memory_order_relaxed))
+                return;
+        pthread_mutex_lock(&reuse->mutex);
+        if (!atomic_exchange(&reuse->begun, true))
+                reuse->builder = builder_start(&reuse->building);
+        pthread_mutex_unlock(&reuse->mutex);
+}
+
+void reuse_counts(const struct reuse *reuse, struct reuse_counts *ret) {
+        *ret = (struct reuse_counts){
+                .pieces = atomic_load(&reuse->pieces),
+                .found = atomic_load(&reuse->found),
+                .indexed = atomic_load(&reuse->indexed),
+                .grains = atomic_load(&reuse->grains),
+                .same = atomic_load(&reuse->same),
+                .wrong = atomic_load(&reuse->wrong),
+        };
+}
