@@ -115,12 +115,9 @@ static uint64_t check_of_head(const struct book_head *head) {
 }
 
 static uint64_t check_of_chunk(const struct shelf_book *book, const struct chunk_head *head, const uint32_t *tags) {
-        XXH3_state_t state;
-        XXH3_64bits_reset(&state);
-        XXH3_64bits_update(&state, &book->version, sizeof book->version);
-        XXH3_64bits_update(&state, head, offsetof(struct chunk_head, check));
-        XXH3_64bits_update(&state, tags, head->n * sizeof *tags);
-        return XXH3_64bits_digest(&state);
+        uint64_t version = XXH3_64bits(&book->version, sizeof book->version);
+        uint64_t where = XXH3_64bits_withSeed(head, offsetof(struct chunk_head, check), version);
+        return XXH3_64bits_withSeed(tags, head->n * sizeof *tags, where);
 }
 
 static bool read_at(int fd, void *bytes, size_t length, uint64_t offset) {
