@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The image that every figure refers to: a 10 GiB qcow2 with an ext4 file system filled from /usr, 2.4 GiB allocated."""
+"""The image that every figure refers to: a 10 GiB qcow2 with an ext4 file system filled from /usr, 2.4 GiB allocated. And what a
+guest makes of it when it has run for a while."""
 
+import json
 import os
+import random
 import shutil
 import subprocess
 from pathlib import Path
 
 CACHE = Path(os.environ.get("DROVER_LAB_CACHE", "/var/cache/drover-lab"))
-WANTED = 2400 << 20
+SIZES = {"10g": (2400 << 20, 10 << 30), "quick": (220 << 20, 1 << 30)}  # bytes of content, bytes of disk
+ALIEN = 1237  # content comes from where no block, of whatever size, begins
 
 
 def fill(source, target, limit):
@@ -29,9 +33,11 @@ def fill(source, target, limit):
     return taken
 
 
-def make():
-    """The image's path; made once and kept in the cache."""
-    image = CACHE / "bench-10g.qcow2"
+def make(quick=False):
+    """The image's path; made once and kept in the cache. `quick`: a tenth of it, for trying the bench itself."""
+    size = "quick" if quick else "10g"
+    wanted, length = SIZES[size]
+    image = CACHE / f"bench-{size}.qcow2"
     if image.exists():
         return image
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -40,14 +46,35 @@ def make():
     content.mkdir(parents=True)
     try:
         taken, turn = 0, 0
-        while taken < WANTED - (64 << 20) and turn < 20:  # a small /usr goes in several times
-            taken += fill(Path("/usr"), content / str(turn), WANTED - (60 << 20) - taken)
+        while taken < wanted - (64 << 20) and turn < 20:  # a small /usr goes in several times
+            taken += fill(Path("/usr"), content / str(turn), wanted - (60 << 20) - taken)
             turn += 1
         with open(raw, "wb") as file:
-            file.truncate(10 << 30)
+            file.truncate(length)
         subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", content, raw], check=True)
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, work / "disk.qcow2"], check=True)
         (work / "disk.qcow2").rename(image)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return image
+
+
+def data_extents(path):
+    """(offset in the file, length) of what the qcow2 holds for its guest."""
+    done = subprocess.run(["qemu-img", "map", "-f", "qcow2", "--output=json", path], check=True, stdout=subprocess.PIPE)
+    return [(e["offset"], e["length"]) for e in json.loads(done.stdout) if e.get("data") and "offset" in e]
+
+
+def alter(path, fraction, grain, seed):
+    """What a guest does while it runs: that part of its blocks of `grain` bytes, anywhere, gets other content. The content is taken
+    from elsewhere in the image, so that it compresses like the rest, but not from where a block begins, so that nobody has it."""
+    chance = random.Random(seed)
+    grains = [offset + at for offset, length in data_extents(path) for at in range(0, length - grain + 1, grain)]
+    with open(path, "r+b") as file:
+        for offset in chance.sample(grains[:-1], int(len(grains) * fraction)):
+            file.seek(chance.choice(grains[:-1]) + ALIEN)
+            content = file.read(grain)
+            file.seek(offset)
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

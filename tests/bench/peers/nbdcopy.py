@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The peer: nbdcopy over TLS with certificates on both sides, qemu-nbd at both ends, in the laboratory's hosts."""
 
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -37,7 +38,8 @@ def copy(lab, source, source_file, target, target_file, certificates):
     """Seconds that nbdcopy takes, flush included."""
     tls = f"tls-creds-x509,id=tls0,endpoint=server,dir={certificates},verify-peer=yes"
     sock = f"{target_file}.sock"
-    lab.exec(target, "qemu-img", "create", "-q", "-f", "qcow2", target_file, "10G")
+    length = json.loads(lab.exec(source, "qemu-img", "info", "--output=json", source_file).stdout)["virtual-size"]
+    lab.exec(target, "qemu-img", "create", "-q", "-f", "qcow2", target_file, str(length))
     servers = [lab.popen(source, "qemu-nbd", "-r", "-f", "qcow2", "-t", "-e", "8", "--object", tls, "--tls-creds", "tls0", "-p", str(PORT), source_file),
                lab.popen(target, "qemu-nbd", "-f", "qcow2", "-t", "-e", "8", "-k", sock, target_file)]
     try:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Where the benches of moves happen: a laboratory with two hosts in one place and one in another, one VM that travels, the peers,
+and what is measured once and used by several rows."""
+
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import image
+from fleet import define, disk_xml, domain_xml, find, known, place, undefine
+from labclient import Lab, wait_for
+from peers import nbdcopy
+from peers.bare import Bare
+from peers.ssh import Ssh
+
+HERE, BESIDE, FAR = "lyon/kvm1", "lyon/kvm2", "nantes/kvm1"  # the first two share a switch
+HOSTS = (HERE, BESIDE, FAR)
+POOL = "/var/lib/libvirt/images"
+VM = "bench"
+SLOW = "100mbit"
+
+
+def drop_caches():
+    """What is dirty goes to the disk first, so that nobody pays for the one before."""
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+
+@dataclass
+class Move:
+    seconds: float   # of the command, from its start to its end
+    transfer: float  # of the copy, verified and synced
+    job: dict
+
+    @property
+    def disk(self):
+        return next(t for t in self.job["transfers"] if t["disk"] == "vda")
+
+
+class Scene:
+    def __init__(self, lab, runs, quick):
+        self.lab = lab
+        self.runs = runs
+        self.work = Path(tempfile.mkdtemp(prefix="drover-bench-"))
+        self.work.chmod(0o755)
+        self.image = image.make(quick)
+        self.certificates = {}
+        for host in HOSTS:
+            self.certificates[host] = self.work / host.replace("/", "-")
+            nbdcopy.make_certificates(self.certificates[host], lab.address(host))
+        self.ssh = Ssh(lab, self.work)
+        self.bare = Bare(lab, self.work, self.certificates)
+        self.resident = []  # MiB, the larger agent of each move
+        self.shared = {}    # measured once
+        lab.guest(HERE, VM, "--off", image=str(self.image))
+        known(lab, VM)
+
+    def close(self):
+        self.ssh.stop()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def once(self, measure):
+        """measure(self), or what it gave before."""
+        if measure not in self.shared:
+            self.shared[measure] = measure(self)
+        return self.shared[measure]
+
+    def line(self, rate):
+        """The line between the two places."""
+        self.lab.link("nantes", rate=rate)
+
+    def where(self):
+        return place(known(self.lab, VM))
+
+    def disk(self, vm=VM):
+        return self.lab.drover("vm", "show", vm)["disks"][0]["path"]
+
+    def file(self, vm=VM):
+        """The VM's image, as a path of this machine."""
+        return self.lab.file(place(known(self.lab, vm)), self.disk(vm))
+
+    def purge(self):
+        if self.lab.drover("vm", "list", "--retired"):
+            self.lab.drover("vm", "purge", "--all", "--yes", timeout=600)
+
+    def bring(self, host, purge=True):
+        """The VM to a host, as fast as it goes; nothing of it stays elsewhere."""
+        self.line("none")
+        if self.where() != host:
+            self.lab.drover("vm", "move", VM, host, timeout=1200)
+        if purge:
+            self.purge()
+
+    def agent(self, host):
+        """/proc of the host's agent."""
+        lab_pid = self.lab.exec(host, "pgrep", "-x", "-o", "drover-agent").stdout.strip()
+        return f"/proc/{self.lab.plan.node(host).init.pid}/root/proc/{lab_pid}"
+
+    def move(self, target, *options, vm=VM, meanwhile=None):
+        """A timed `vm move`; `meanwhile` is called once the command has begun."""
+        agents = [self.agent(place(known(self.lab, vm))), self.agent(target)]
+        for agent in agents:
+            Path(f"{agent}/clear_refs").write_text("5\n")  # the highest mark of resident memory begins anew
+        drop_caches()
+        begun = time.monotonic()
+        if meanwhile:
+            meanwhile()
+        job = self.lab.drover("vm", "move", vm, target, *options, timeout=3600)
+        seconds = time.monotonic() - begun
+        self.resident.append(max(map(high_mark_mib, agents)))
+        job = self.lab.drover("job", "show", job["id"])
+        return Move(seconds, next(s["duration_seconds"] for s in job["steps"] if s["name"] == "receive-vda"), job)
+
+    def peer(self, name, source, target):
+        """Seconds that the peer takes for the VM's image."""
+        file, aside = self.disk(), f"{POOL}/peer.qcow2"
+        if name == "bare":
+            return self.bare.copy(source, file, target, aside, drop_caches)
+        drop_caches()
+        if name == "nbdcopy":
+            return nbdcopy.copy(self.lab, source, file, target, aside, self.certificates[source])
+        return getattr(self.ssh, name)(source, file, target, aside)
+
+    def define(self, host, name, path, format="qcow2"):
+        """A VM that is off, of an image that is there."""
+        define(self.lab, host, domain_xml(name, disk_xml(path, format=format)))
+        known(self.lab, name)
+
+    def forget(self, host, name, *files):
+        undefine(self.lab, host, name)
+        self.lab.exec(host, "rm", "-f", *files)
+        wait_for(f"{name} is gone", 10, lambda: find(self.lab, name) is None)
+
+
+def high_mark_mib(agent):
+    status = Path(f"{agent}/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def new_lab(pid):
+    return Lab(f"bench-{pid}").up(",".join(HOSTS))
