@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* What the guest sees of an image (see source_nbd.h). */
+#include "agent/blocks/source_nbd.h"
+#include "agent/blocks/nbd_client.h"
+#include "common/memory.h"
+#include <errno.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct source_nbd {
+        struct source source;
+        struct nbd_image image;
+        struct nbd_client *client;
+        struct nbd_runs runs; // told last; extent() is called by one thread at a time
+        unsigned next;
+};
+
+static bool known(const struct source_nbd *nbd, uint64_t offset) {
+        return nbd->runs.n > 0 && offset >= nbd->runs.begin && offset < nbd->runs.runs[nbd->runs.n - 1].end;
+}
+
+static int extent(struct source *source, uint64_t offset, bool *ret_zero, uint64_t *ret_end, struct error *err) {
+        struct source_nbd *nbd = (struct source_nbd *) source;
+        if (!known(nbd, offset)) {
+                nbd->next = 0;
+                if (nbd_client_runs(nbd->client, offset, &nbd->runs, err) < 0)
+                        return -1;
+        } else if (nbd->next > 0 && offset < nbd->runs.runs[nbd->next - 1].end) {
+                nbd->next = 0; // back again
+        }
+        while (nbd->runs.runs[nbd->next].end <= offset)
+                nbd->next++;
+        const struct nbd_run *run = &nbd->runs.runs[nbd->next];
+        *ret_zero = run->zero;
+        *ret_end = run->end < source->bytes ? run->end : source->bytes;
+        return 0;
+}
+
+static int read_block(struct source *source, uint64_t offset, uint8_t *buffer, size_t length, struct error *err) {
+        struct source_nbd *nbd = (struct source_nbd *) source;
+        return nbd_client_read(nbd->client, offset, buffer, length, err);
+}
+
+static int version(struct source *source, uint8_t ret[SOURCE_VERSION_BYTES], struct error *err) {
+        const struct source_nbd *nbd = (const struct source_nbd *) source;
+        uint64_t numbers[NBD_CHAIN_MAX][7];
+        for (unsigned i = 0; i < nbd->image.n; i++) {
+                struct stat status;
+                if (fstat(nbd->image.fds[i], &status) < 0)
+                        return error_errno(err, errno, "look at the image");
+                if (S_ISBLK(status.st_mode))
+                        return 0; // a device keeps no time of its changes
+                const uint64_t of_file[] = {status.st_dev,
+                                            status.st_ino,
+                                            (uint64_t) status.st_size,
+                                            (uint64_t) status.st_mtim.tv_sec,
+                                            (uint64_t) status.st_mtim.tv_nsec,
+                                            (uint64_t) status.st_ctim.tv_sec,
+                                            (uint64_t) status.st_ctim.tv_nsec};
+                memcpy(numbers[i], of_file, sizeof(of_file));
+        }
+        _Static_assert(SOURCE_VERSION_BYTES == 32, "a SHA-256");
+        if (!EVP_Digest(numbers, nbd->image.n * sizeof(numbers[0]), ret, NULL, EVP_sha256(), NULL))
+                return error_set(err, ERROR_FAILED, "SHA-256 cannot be had");
+        return 1;
+}
+
+static void free_nbd(struct source *source) {
+        struct source_nbd *nbd = (struct source_nbd *) source;
+        nbd_client_free(nbd->client);
+        free(nbd);
+}
+
+static const struct source_ops ops = {
+        .kind = "guest", .extent = extent, .read = read_block, .version = version, .free = free_nbd};
+
+int source_nbd_new(const struct nbd_image *image, struct source **ret, struct error *err) {
+        struct nbd_client *client = NULL;
+        if (nbd_client_new(image, false, &client, err) < 0)
+                return -1;
+        struct source_nbd *nbd = new (struct source_nbd);
+        source_init(&nbd->source, &ops, image->bytes ? image->bytes : nbd_client_bytes(client));
+        nbd->image = *image;
+        nbd->client = client;
+        *ret = &nbd->source;
+        return 0;
+}
