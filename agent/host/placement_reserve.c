@@ -273,7 +273,9 @@ static int check_volume(struct reserve *reserve, const struct hold *hold, const 
         if (taken)
                 refuse(reserve, "pool %s has a volume %s already", pool, hold->name);
         for (unsigned i = 0; i < reserve->n_others; i++)
-                if (&reserve->others[i] != known && same_place(&reserve->others[i], hold))
+                // A retired copy lies aside and has no claim to the name it had: its VM may come back here.
+                if (&reserve->others[i] != known && reserve->others[i].kind != HOLD_RETIRED &&
+                    same_place(&reserve->others[i], hold))
                         refuse(reserve, "volume %s of pool %s is promised to job %s", hold->name, pool,
                                reserve->others[i].job);
         for (unsigned i = 0; i < reserve->n_holds; i++)

@@ -278,6 +278,28 @@ static void a_name_promised_to_another_job_is_refused(void **state) {
         assert_string_equal(scene->err.hints[0], "see how far it is: drover job show job1");
 }
 
+static void a_vm_comes_back_to_where_its_retired_copy_lies(void **state) {
+        struct scene *scene = *state;
+        struct hold retired = {.job = "job0",
+                               .vm_uuid = SCENE_UUID,
+                               .vm_name = "erp",
+                               .item = "vda",
+                               .kind = HOLD_RETIRED,
+                               .name = "erp.raw"};
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        snprintf(retired.directory, sizeof retired.directory, "%s", scene->images);
+        scene_must(scene, journal_hold_put(scene->custody.journal, &retired, &scene->err));
+        scene_must(scene, reserve(scene, &ask));
+        retired.kind = HOLD_FENCED; // whereas a VM that is on its way from here may yet need its name again
+        scene_must(scene, journal_hold_put(scene->custody.journal, &retired, &scene->err));
+        scene->custody.job = "job2";
+        scene->custody.vm_uuid = OTHER;
+        ask.reserve.vm_name = "web";
+        assert_int_equal(reserve(scene, &ask), -1);
+        assert_non_null(strstr(scene->err.message, "volume erp.raw of pool images is promised to job job0"));
+}
+
 static void fault_48_a_volume_with_a_slash_is_refused(void **state) {
         struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
@@ -550,6 +572,7 @@ int main(void) {
                 TEST(fault_71_room_is_counted_with_what_other_jobs_were_promised),
                 TEST(fault_73_an_unknown_pool_is_refused_with_the_nearest_name),
                 TEST(a_name_promised_to_another_job_is_refused),
+                TEST(a_vm_comes_back_to_where_its_retired_copy_lies),
                 TEST(fault_48_a_volume_with_a_slash_is_refused),
                 TEST(what_was_not_reserved_is_not_opened),
                 TEST(a_copy_that_begins_again_begins_empty),
