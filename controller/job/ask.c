@@ -5,6 +5,7 @@
  * began.
  */
 #include "controller/job/engine.h"
+#include "controller/job/stall.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include "common/random.h"
@@ -102,7 +103,9 @@ static int make_order(struct job *job, struct job_step *step, const char *disk, 
         buffer_clear(&step->ticket);
         buffer_append(&step->ticket, order->ticket.data, order->ticket.len, NULL);
         step->ticket_attempt = step->row.attempt;
-        order->rate_bytes_per_second = job->plan->rate_bytes_per_second;
+        step->path = path;
+        if (step->kind->place == AT_SOURCE)
+                order->rate_bytes_per_second = shape_first(job, step);
         if (path == DROVER__TRANSFER_PATH__PATH_DIRECT && step->kind->place == AT_SOURCE)
                 set_peer(order, sink);
         else if (path == DROVER__TRANSFER_PATH__PATH_REVERSE && step->kind->place == AT_TARGET)
@@ -132,6 +135,8 @@ int ask_send(struct job *job, struct job_step *step, struct error *err) {
                 r = job->runner->port.send(job->runner->port.data, step->host_uuid, request, &step->request_id, err);
         if (r == 0)
                 step->asked = true;
+        if (r == 0 && step->kind->copies)
+                stall_begin(job, step);
         proto_free(&request->base);
         return r;
 }
@@ -152,6 +157,23 @@ void ask_cancel(struct job *job, struct job_step *step) {
                 engine_log(job, step, "cannot cancel the step", &err);
         step->cancelling = true;
         proto_free(&request->base);
+}
+
+int ask_rate(struct job *job, struct job_step *step, uint64_t rate, struct error *err) {
+        Drover__AgentRequest *request = new (Drover__AgentRequest);
+        uint64_t id;
+        drover__agent_request__init(request);
+        request->job = memory_string(job->row.id);
+        request->vm_uuid = memory_string(job->row.vm_uuid);
+        request->epoch = job->row.epoch;
+        request->verb_case = DROVER__AGENT_REQUEST__VERB_TRANSFER_RATE;
+        request->transfer_rate = new (Drover__TransferRate);
+        drover__transfer_rate__init(request->transfer_rate);
+        request->transfer_rate->step = memory_string(step->row.name);
+        request->transfer_rate->rate_bytes_per_second = rate;
+        int r = job->runner->port.send(job->runner->port.data, step->host_uuid, request, &id, err);
+        proto_free(&request->base);
+        return r;
 }
 
 static int keep_result(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err) {
@@ -215,6 +237,7 @@ void ask_answer(struct job *job, struct job_step *step, const Drover__AgentResul
                 job->transient_failures = 0;
                 return;
         }
+        stall_explain(job, step, &err);
         step->state = STEP_FAILED;
         step->error = err;
         step->row.finished_ms = clock_wall_ms();
@@ -227,10 +250,17 @@ void ask_answer(struct job *job, struct job_step *step, const Drover__AgentResul
 void ask_progress(struct job *job, struct job_step *step, const Drover__AgentProgress *progress) {
         job->changed = true;
         snprintf(step->note, sizeof(step->note), "%s", progress->note);
-        if (!progress->transfer || step->kind->place != AT_TARGET)
+        if (!progress->transfer || !step->kind->copies)
+                return;
+        stall_heard(job, step, progress->transfer);
+        if (step->kind->place != AT_TARGET) {
+                shape_heard(job, step, progress->transfer);
                 return; // the sink's word counts: it has verified what it reports
+        }
         struct job_transfer *transfer = job_transfer(job, progress->transfer->disk);
+        uint64_t rate = transfer->state.rate_bytes_per_second;
         transfer->state = *progress->transfer;
+        transfer->state.rate_bytes_per_second = rate; // the source's
         transfer->state.disk = NULL;
         transfer->attempt = step->row.attempt;
 }

@@ -5,6 +5,7 @@
  * tick, so there is one place that decides. Loop thread; never re-entered: a tick within a tick makes another round.
  */
 #include "controller/job/engine.h"
+#include "controller/job/stall.h"
 #include "common/fault.h"
 #include "common/log.h"
 
@@ -100,7 +101,8 @@ static int retry_group(struct job *job, unsigned group, struct error *err) {
                         continue;
                 step->state = STEP_PENDING;
                 step->row.attempt++;
-                step->cancelling = false;
+                step->cancelling = step->rate_told = false;
+                step->stalled_seconds = 0;
                 if (job_store_step(job, step, job->runner->store, err) < 0)
                         return -1;
         }
@@ -323,6 +325,8 @@ void engine_tick(struct runner *runner) {
         runner->ticking = true;
         for (struct job *job = runner->jobs; job; job = job->next)
                 tick_job(job);
+        stall_tick(runner);
+        shape_tick(runner);
         drop_finished(runner);
         runner->ticking = false;
 }

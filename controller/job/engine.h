@@ -8,9 +8,12 @@
  *      ask.c       a step's request: intent, sending, tickets, answers
  *      finish.c    commit, undo, and the end of a job
  *      follow.c    who watches
+ *      shape.c     what each transfer may send
+ *      stall.c     transfers that stand still
  */
 #include "controller/job/recipe.h"
 #include "controller/job/runner.h"
+#include "controller/job/shape.h"
 
 #define ENGINE_RETRY_FIRST_MS  500u
 #define ENGINE_RETRY_MOST_MS   15000u
@@ -37,6 +40,7 @@ struct runner {
         struct job *jobs; // unfinished
         unsigned n_jobs;
         struct runner_follower *followers;
+        struct shape shape;
         uv_timer_t *timer; // one for all: retries, held fault points, followers
         bool ticking;
 };
@@ -53,6 +57,7 @@ void engine_log(const struct job *job, const struct job_step *step, const char *
 int ask_begin(struct job *job, struct job_step *step, struct error *err); // intent, committed
 int ask_send(struct job *job, struct job_step *step, struct error *err);  // to the host's link; ERROR_UNREACHABLE: none
 void ask_cancel(struct job *job, struct job_step *step);
+int ask_rate(struct job *job, struct job_step *step, uint64_t rate, struct error *err); // of a copy under way
 void ask_answer(struct job *job, struct job_step *step, const Drover__AgentResult *result);
 void ask_progress(struct job *job, struct job_step *step, const Drover__AgentProgress *progress);
 bool ask_is_transient(enum error_code code);

@@ -44,6 +44,11 @@ struct job_step {
         struct error error;   // of the newest attempt
         struct buffer ticket; // of a copying step, signed; both ends of an attempt share it
         uint32_t ticket_attempt;
+        Drover__TransferPath path; // of the newest attempt
+        uint64_t rate;             // what its source may send, in bytes a second; 0: no limit
+        bool rate_told;            // and has been told, ...
+        uint64_t rate_told_ms;     // ... then
+        unsigned stalled_seconds;  // this attempt was ended because it stood still so long; 0: it was not
         char note[160];
 };
 
@@ -52,6 +57,9 @@ struct job_transfer {
         uint32_t attempt, resumed;
         Drover__TransferState state; // no owned memory inside; state.disk points to `disk`
         char digest[80];
+        // see stall.h
+        uint64_t moved_ms, mark[2], most_done;
+        unsigned stalls;
 };
 
 struct recipe;
@@ -71,6 +79,7 @@ struct job {
         uint64_t retry_at_ms;        // monotonic; 0: not waiting for a time
         unsigned transient_failures; // in a row, of the group under way
         unsigned copy_faults;        // attempts at this copy that failed for another reason than reachability
+        bool stalled;                // the note says so
         char note[200];              // what it waits for
         bool changed;                // followers are to be told
 };

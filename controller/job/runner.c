@@ -47,6 +47,7 @@ void runner_free(struct runner *runner) {
                 runner->jobs = job->next;
                 job_free(job);
         }
+        shape_fini(&runner->shape);
         uv_close((uv_handle_t *) runner->timer, on_timer_closed);
         free(runner);
 }

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * Keeping transfers within their sites' lines: what each may send now, by the sites' rates at this hour (timetable) and
+ * fairly (allot), told to its source's agent, with its order and again whenever it changes. Part of the runner; loop
+ * thread.
+ */
+#include "controller/job/job.h"
+
+struct runner;
+struct shape_line;
+struct shape {
+        struct shape_line *lines; // sites, as they were last looked at
+        unsigned n;
+};
+
+void shape_fini(struct shape *shape);
+// The rate for a transfer that is about to be asked of its source. 0: no limit.
+uint64_t shape_first(struct job *job, struct job_step *step);
+void shape_tick(struct runner *runner); // tells every source whose rate is another one now
+// What a source says it keeps to: told again when it is not what it was told.
+void shape_heard(struct job *job, struct job_step *step, const Drover__TransferState *state);
