@@ -40,7 +40,9 @@ struct fleet_vm {
 struct fleet_owner {
         char host_uuid[NAME_UUID_LENGTH + 1];
         uint64_t epoch;
-        char job[33]; /* job that holds the VM, or "" */
+        char job[33];       /* job that holds the VM, or "" */
+        unsigned clones;    // jobs that read its images, and need it to stay as it is
+        char clone_job[33]; // the newest of them
 };
 
 int fleet_open(struct store *store, const struct clock *clock, struct fleet **ret,
@@ -83,6 +85,9 @@ struct fleet_owner *fleet_owner(struct fleet *fleet,
 int fleet_grant(struct fleet *fleet, const char *vm_uuid, const char *host_uuid, uint64_t epoch, struct error *err);
 void fleet_hold(struct fleet *fleet, const char *vm_uuid,
                 const char *job); // "" lets go; memory only, jobs are durable themselves
+// A job that clones a VM which is off shares it with others that do the same. Memory only, too.
+void fleet_clone_begin(struct fleet *fleet, const char *vm_uuid, const char *job);
+void fleet_clone_end(struct fleet *fleet, const char *vm_uuid);
 
 // Names as people type them (docs: drover(1)): "lyon/kvm1/erp", a shortest unique ending, or a UUID.
 // ERROR_NOT_FOUND with near names as hints, ERROR_CONFLICT listing the candidates when ambiguous.

@@ -63,15 +63,34 @@ int fleet_grant(struct fleet *fleet, const char *vm_uuid, const char *host_uuid,
         return 0;
 }
 
+// Neither granted nor held: nothing is left to say.
+static void forget_if_empty(struct fleet *fleet, struct owner *owner) {
+        if (owner->shown.job[0] || owner->shown.epoch != 0 || owner->shown.clones > 0)
+                return;
+        index_remove(fleet->owners, owner->vm_uuid, owner);
+        free(owner);
+}
+
 void fleet_hold(struct fleet *fleet, const char *vm_uuid, const char *job) {
         struct owner *owner = *job ? find_or_make(fleet, vm_uuid) : find(fleet, vm_uuid);
         if (!owner)
                 return;
         snprintf(owner->shown.job, sizeof(owner->shown.job), "%s", job);
-        if (!*job && owner->shown.epoch == 0) { // neither granted nor held: nothing is left to say
-                index_remove(fleet->owners, owner->vm_uuid, owner);
-                free(owner);
-        }
+        forget_if_empty(fleet, owner);
+}
+
+void fleet_clone_begin(struct fleet *fleet, const char *vm_uuid, const char *job) {
+        struct owner *owner = find_or_make(fleet, vm_uuid);
+        owner->shown.clones++;
+        snprintf(owner->shown.clone_job, sizeof(owner->shown.clone_job), "%s", job);
+}
+
+void fleet_clone_end(struct fleet *fleet, const char *vm_uuid) {
+        struct owner *owner = find(fleet, vm_uuid);
+        if (!owner || owner->shown.clones == 0)
+                return;
+        owner->shown.clones--;
+        forget_if_empty(fleet, owner);
 }
 
 // While a job moves a VM it may be defined at both ends. The one that counts is the owner's, if that has it.

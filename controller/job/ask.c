@@ -117,7 +117,17 @@ static int make_order(struct job *job, struct job_step *step, const char *disk, 
 static int add_order(struct job *job, struct job_step *step, Drover__AgentRequest *request, struct error *err) {
         if (request->verb_case == DROVER__AGENT_REQUEST__VERB_TRANSFER_SEND)
                 return make_order(job, step, request->transfer_send->target, &request->transfer_send->order, err);
+        if (request->verb_case != DROVER__AGENT_REQUEST__VERB_TRANSFER_RECEIVE)
+                return 0; // from one place on a host to another
         return make_order(job, step, request->transfer_receive->disk->target, &request->transfer_receive->order, err);
+}
+
+// Which VM the request is about, and the epoch of its grant.
+static void set_subject(const struct job *job, const struct job_step *step, Drover__AgentRequest *request) {
+        const char *uuid = step->kind->original ? job->plan->vm_uuid : job->row.vm_uuid;
+        const struct fleet_owner *owner = step->kind->original ? fleet_owner(job->runner->fleet, uuid) : NULL;
+        request->vm_uuid = memory_string(uuid);
+        request->epoch = owner ? owner->epoch : step->kind->original ? 0 : job->row.epoch;
 }
 
 int ask_send(struct job *job, struct job_step *step, struct error *err) {
@@ -126,8 +136,7 @@ int ask_send(struct job *job, struct job_step *step, struct error *err) {
         request->job = memory_string(job->row.id);
         request->step = memory_string(step->row.name);
         request->attempt = step->row.attempt;
-        request->vm_uuid = memory_string(job->row.vm_uuid);
-        request->epoch = job->row.epoch;
+        set_subject(job, step, request);
         int r = step->kind->fill(job, step, request, err);
         if (r == 0 && step->kind->copies)
                 r = add_order(job, step, request, err);
@@ -145,8 +154,7 @@ void ask_cancel(struct job *job, struct job_step *step) {
         Drover__AgentRequest *request = new (Drover__AgentRequest);
         drover__agent_request__init(request);
         request->job = memory_string(job->row.id);
-        request->vm_uuid = memory_string(job->row.vm_uuid);
-        request->epoch = job->row.epoch;
+        set_subject(job, step, request);
         request->verb_case = DROVER__AGENT_REQUEST__VERB_CANCEL_STEP;
         request->cancel_step = new (Drover__CancelStep);
         drover__cancel_step__init(request->cancel_step);
@@ -164,8 +172,7 @@ int ask_rate(struct job *job, struct job_step *step, uint64_t rate, struct error
         uint64_t id;
         drover__agent_request__init(request);
         request->job = memory_string(job->row.id);
-        request->vm_uuid = memory_string(job->row.vm_uuid);
-        request->epoch = job->row.epoch;
+        set_subject(job, step, request);
         request->verb_case = DROVER__AGENT_REQUEST__VERB_TRANSFER_RATE;
         request->transfer_rate = new (Drover__TransferRate);
         drover__transfer_rate__init(request->transfer_rate);
@@ -200,8 +207,8 @@ static void keep_transfer(struct job *job, const Drover__AgentResult *result) {
                 struct job_transfer *transfer = &job->transfers[i];
                 if (strcmp(transfer->disk, state->disk) != 0)
                         continue;
-                transfer->state = *state;
-                transfer->state.disk = NULL;
+                job_transfer_set(transfer, state);
+                transfer->resumed = result->transfer->resumed;
                 struct buffer bytes;
                 buffer_init(&bytes, 0);
                 struct store_transfer row = {
@@ -259,8 +266,7 @@ void ask_progress(struct job *job, struct job_step *step, const Drover__AgentPro
         }
         struct job_transfer *transfer = job_transfer(job, progress->transfer->disk);
         uint64_t rate = transfer->state.rate_bytes_per_second;
-        transfer->state = *progress->transfer;
+        job_transfer_set(transfer, progress->transfer);
         transfer->state.rate_bytes_per_second = rate; // the source's
-        transfer->state.disk = NULL;
         transfer->attempt = step->row.attempt;
 }

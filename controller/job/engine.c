@@ -51,6 +51,31 @@ void engine_set_state(struct job *job, enum job_state state) {
         job->changed = true;
 }
 
+// A clone of a VM that is off shares it with other clones; one that stops it first has it for itself.
+void engine_hold(struct job *job) {
+        struct fleet *fleet = job->runner->fleet;
+        if (job->row.vm_uuid[0])
+                fleet_hold(fleet, job->row.vm_uuid, job->row.id);
+        if (!job->plan || !job->plan->clone)
+                return;
+        if (job->plan->was_running)
+                fleet_hold(fleet, job->plan->vm_uuid, job->row.id);
+        else
+                fleet_clone_begin(fleet, job->plan->vm_uuid, job->row.id);
+}
+
+void engine_let_go(struct job *job) {
+        struct fleet *fleet = job->runner->fleet;
+        if (job->row.vm_uuid[0])
+                fleet_hold(fleet, job->row.vm_uuid, "");
+        if (!job->plan || !job->plan->clone)
+                return;
+        if (job->plan->was_running)
+                fleet_hold(fleet, job->plan->vm_uuid, "");
+        else
+                fleet_clone_end(fleet, job->plan->vm_uuid);
+}
+
 bool engine_held(struct job *job, const struct job_step *step, const char *place) {
         char name[96];
         if (!fault_active())

@@ -8,6 +8,7 @@
  *      ask.c       a step's request: intent, sending, tickets, answers
  *      finish.c    commit, undo, and the end of a job
  *      follow.c    who watches
+ *      planned.c   taking on what follows a plan: moves, clones, undo
  *      shape.c     what each transfer may send
  *      stall.c     transfers that stand still
  */
@@ -50,6 +51,8 @@ void engine_tick(struct runner *runner);              // every job that has some
 void engine_wait(struct job *job, uint64_t delay_ms); // look at it again then
 void engine_note(struct job *job, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void engine_set_state(struct job *job, enum job_state state);
+void engine_hold(struct job *job); // its VM, and for a clone the original too
+void engine_let_go(struct job *job);
 bool engine_held(struct job *job, const struct job_step *step,
                  const char *place); // fault points "controller.<step>.<place>"
 void engine_log(const struct job *job, const struct job_step *step, const char *what, const struct error *err);
@@ -66,5 +69,11 @@ int finish_commit(struct job *job, struct job_step *step, struct error *err);
 void finish_fail(struct job *job,
                  const struct error *why); // undo, or needs-operator, or failed: as far as the job has come
 void finish_end(struct job *job);          // all steps of its direction are done
+// runner.c, for those that take jobs on
+struct job *taking_new(const char *kind, const char *vm, const char *vm_uuid, const struct runner_caller *caller);
+int taking_check_free(struct runner *runner, const char *vm_uuid, const char *name, struct error *err);
+uint64_t taking_epoch(struct runner *runner, const char *vm_uuid); // higher than any that is known for this VM
+int taking_on(struct runner *runner, struct job *job, const ProtobufCMessage *spec, char ret_job[33],
+              struct error *err); // committed, with its plan and steps; takes the job
 // follow.c
 void follow_tell(struct runner *runner, struct job *job, bool ended);

@@ -22,6 +22,7 @@ static int store_commit_point(struct job *job, struct job_step *step, uint64_t e
         if (store_begin(store, err) < 0)
                 return -1;
         if (fleet_grant(job->runner->fleet, job->row.vm_uuid, job->plan->target_host, epoch, err) < 0 ||
+            (job->plan->undoes[0] && job_mark_undone(store, job->plan->undoes, job->row.id, err) < 0) ||
             job_store(job, store, err) < 0 || job_store_step(job, step, store, err) < 0) {
                 store_rollback(store);
                 return -1;
@@ -42,15 +43,26 @@ int finish_commit(struct job *job, struct job_step *step, struct error *err) {
                 return -1;
         }
         job->changed = true;
-        engine_log(job, step, "move committed", NULL);
+        engine_log(job, step, "job committed", NULL);
         return 0;
+}
+
+// The original of a clone was stopped: what is still on its way to that end does not count any more either.
+static int grant_original(const struct job *job, struct error *err) {
+        struct fleet *fleet = job->runner->fleet;
+        const struct fleet_owner *owner = fleet_owner(fleet, job->plan->vm_uuid);
+        return fleet_grant(fleet, job->plan->vm_uuid, job->plan->source_host, owner ? owner->epoch + 1 : 1, err);
 }
 
 static int store_undo(struct job *job, uint64_t epoch, struct error *err) {
         struct store *store = job->runner->store;
         if (store_begin(store, err) < 0)
                 return -1;
-        int r = fleet_grant(job->runner->fleet, job->row.vm_uuid, job->plan->source_host, epoch, err);
+        // A clone has never been anywhere but at its target.
+        const char *owner = job->plan->clone ? job->plan->target_host : job->plan->source_host;
+        int r = fleet_grant(job->runner->fleet, job->row.vm_uuid, owner, epoch, err);
+        if (r == 0 && job->plan->clone && job->plan->was_running)
+                r = grant_original(job, err);
         if (r == 0)
                 r = job_store(job, store, err);
         for (unsigned i = 0; r == 0 && i < job->n_steps; i++)
@@ -126,11 +138,12 @@ void finish_end(struct job *job) {
                 state = JOB_CANCELLED;
         engine_set_state(job, state);
         job->row.finished_ms = clock_wall_ms();
+        if (state == JOB_DONE && job->recipe->end)
+                job->recipe->end(job);
         forget_results(job);
         if (job_store_all(job, runner->store, &err) < 0)
                 engine_log(job, NULL, "cannot record the end of the job", &err);
-        if (job->row.vm_uuid[0])
-                fleet_hold(runner->fleet, job->row.vm_uuid, "");
+        engine_let_go(job);
         if (store_audit_outcome(runner->store, job->row.id, job_state_word(state), job->error.message, &err) < 0)
                 engine_log(job, NULL, "cannot record the outcome", &err);
         engine_log(job, NULL, state == JOB_DONE ? "job done" : "job ended", state == JOB_DONE ? NULL : &job->error);

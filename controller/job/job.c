@@ -98,6 +98,12 @@ struct job_transfer *job_transfer(struct job *job, const char *disk) {
         return transfer;
 }
 
+void job_transfer_set(struct job_transfer *transfer, const Drover__TransferState *state) {
+        transfer->state = *state;
+        transfer->state.disk = transfer->state.choice = NULL;
+        snprintf(transfer->choice, sizeof(transfer->choice), "%s", state->choice);
+}
+
 Drover__AgentResult *job_step_result(const struct job_step *step) {
         Drover__AgentResult *result = NULL;
         if (!step || !step->row.result)
@@ -121,6 +127,14 @@ static void split_hints(struct error *error, const char *text) {
                 error_hint(error, "%.*s", (int) length, text);
                 text += length + (text[length] == '\n');
         }
+}
+
+void job_set_spec(struct job *job, const void *bytes, size_t length) {
+        free(job->row.spec);
+        job->row.spec_length = length;
+        job->row.spec = memory_new(length + 1);
+        if (length)
+                memcpy(job->row.spec, bytes, length);
 }
 
 int job_store(struct job *job, struct store *store, struct error *err) {
@@ -216,8 +230,7 @@ static int load_transfers(struct store *store, struct job *job, struct error *er
                 if (rows[i].digest)
                         snprintf(transfer->digest, sizeof(transfer->digest), "%s", rows[i].digest);
                 if (PROTO_UNPACK(transfer_state, rows[i].state, rows[i].state_length, &state, NULL) == 0) {
-                        transfer->state = *state;
-                        transfer->state.disk = NULL;
+                        job_transfer_set(transfer, state);
                         proto_free(&state->base);
                 }
                 store_transfer_fini(&rows[i]);
@@ -254,6 +267,39 @@ int job_load(struct store *store, struct store_job *row, struct job **ret, struc
         return 0;
 }
 
+static void set_text(char **field, const char *text) {
+        if (*field != protobuf_c_empty_string) // what init() leaves in a member
+                free(*field);
+        *field = memory_string(text);
+}
+
+static int mark_undone(struct store *store, struct job *job, const char *by, struct error *err) {
+        struct buffer bytes;
+        buffer_init(&bytes, 0);
+        set_text(&job->plan->undone_by, by);
+        int r = PROTO_PACK(job->plan, &bytes, err);
+        if (r == 0) {
+                job_set_spec(job, bytes.data, bytes.length);
+                r = store_job_put(store, &job->row, err);
+        }
+        buffer_fini(&bytes);
+        return r;
+}
+
+int job_mark_undone(struct store *store, const char *id, const char *by, struct error *err) {
+        struct store_job row = {0};
+        struct job *job = NULL;
+        int found = store_job_get(store, id, &row, err);
+        if (found <= 0) // a record that is gone needs no mark
+                return found;
+        int r = job_load(store, &row, &job, err);
+        store_job_fini(&row);
+        if (r == 0 && job->plan)
+                r = mark_undone(store, job, by, err);
+        job_free(job);
+        return r;
+}
+
 static Drover__StepRecord *step_record(const struct job_step *step) {
         Drover__StepRecord *record = new (Drover__StepRecord);
         drover__step_record__init(record);
@@ -277,10 +323,21 @@ static Drover__TransferRecord *transfer_record(const struct job_transfer *transf
         record->state = new (Drover__TransferState);
         *record->state = transfer->state;
         record->state->disk = memory_string(transfer->disk);
+        record->state->choice = memory_string(transfer->choice);
         record->attempt = transfer->attempt;
         record->resumed = transfer->resumed;
         record->digest = memory_string(transfer->digest);
         return record;
+}
+
+static void record_plan(Drover__JobRecord *record, const Drover__MovePlan *plan) {
+        record->undoes = memory_string(plan->undoes);
+        record->undone_by = memory_string(plan->undone_by);
+        if (!plan->clone || !plan->identity)
+                return;
+        set_text(&record->vm_uuid, plan->vm_uuid); // the job's own is the clone's
+        record->clone = memory_format("%s/%s", plan->target_name, plan->new_name);
+        record->clone_uuid = memory_string(plan->identity->uuid);
 }
 
 Drover__JobRecord *job_record(const struct job *job) {
@@ -302,6 +359,8 @@ Drover__JobRecord *job_record(const struct job *job) {
         record->target = memory_string(job->row.target);
         if (job->error.code != ERROR_NONE)
                 record->error = proto_failure(&job->error);
+        if (job->plan)
+                record_plan(record, job->plan);
         record->n_steps = job->n_steps;
         record->steps = new_array(Drover__StepRecord *, job->n_steps + 1);
         for (unsigned i = 0; i < job->n_steps; i++)

@@ -55,7 +55,8 @@ struct job_step {
 struct job_transfer {
         char disk[16];
         uint32_t attempt, resumed;
-        Drover__TransferState state; // no owned memory inside; state.disk points to `disk`
+        Drover__TransferState state; // its texts are NULL: they stand in `disk` and `choice`
+        char choice[160];
         char digest[80];
         // see stall.h
         uint64_t moved_ms, mark[2], most_done;
@@ -92,13 +93,17 @@ struct job_step *job_add_step(struct job *job, const struct recipe_step *kind, u
                               bool undo);
 struct job_step *job_step_named(struct job *job, const char *name);
 struct job_transfer *job_transfer(struct job *job, const char *disk);
+void job_transfer_set(struct job_transfer *transfer, const Drover__TransferState *state);
 // The packed AgentResult of a finished step; NULL when it has none. proto_free() it.
 Drover__AgentResult *job_step_result(const struct job_step *step);
 
 // From and to the store.
+void job_set_spec(struct job *job, const void *bytes, size_t length);   // copied
 int job_store(struct job *job, struct store *store, struct error *err); // the job's own row
 int job_store_step(struct job *job, struct job_step *step, struct store *store, struct error *err);
 int job_store_all(struct job *job, struct store *store, struct error *err); // row and all steps, in one transaction
 // Takes over what `row` owns.
 int job_load(struct store *store, struct store_job *row, struct job **ret, struct error *err);
+// A move that has been taken back says by which job: in its plan, on disk. Within the caller's transaction.
+int job_mark_undone(struct store *store, const char *id, const char *by, struct error *err);
 Drover__JobRecord *job_record(const struct job *job); // for people; proto_free()

@@ -21,7 +21,7 @@ static bool disk_is_carried(const Drover__Disk *disk) {
         return strcmp(disk->type, "file") == 0 && strcmp(disk->device, "disk") == 0;
 }
 
-static const char *format_suffix(const char *format) {
+const char *plan_suffix(const char *format) {
         return strcmp(format, "qcow2") == 0 ? "qcow2" : "img";
 }
 
@@ -30,29 +30,47 @@ static const char *base_name(const char *path) {
         return slash ? slash + 1 : path;
 }
 
+// Back to the pool that it came from, if that is known.
+static const char *first_pool(const struct plan_context *context, const Drover__Disk *disk) {
+        for (size_t i = 0; context->back && i < context->back->n_disks; i++)
+                if (strcmp(context->back->disks[i]->target, disk->target) == 0 &&
+                    context->back->disks[i]->source_pool[0])
+                        return context->back->disks[i]->source_pool;
+        return disk->pool[0] ? disk->pool : "default";
+}
+
+static char *plan_volume(const struct plan_context *context, const Drover__Disk *disk, const Drover__MoveDisk *move) {
+        const char *volume = disk->volume[0] ? disk->volume : base_name(disk->path);
+        if (context->clone)
+                return plan_clone_volume(context, disk, move);
+        if (!plan_volume_taken(context, move->pool, volume))
+                return memory_string(volume);
+        char *other = memory_format("%s-%s.%s", context->plan->new_name, disk->target, plan_suffix(move->format));
+        plan_warn(context, "%s: volume %s exists in pool %s at %s; the copy will be named %s", disk->target, volume,
+                  move->pool, context->plan->target_name, other);
+        return other;
+}
+
 static Drover__MoveDisk *plan_disk(const struct plan_context *context, const Drover__Disk *disk) {
+        bool linked = context->clone && context->clone->linked;
         Drover__MoveDisk *move = new (Drover__MoveDisk);
         drover__move_disk__init(move);
         move->target = memory_string(disk->target);
-        move->format = memory_string(disk->format);
+        move->format = memory_string(linked ? "qcow2" : disk->format);
+        if (linked) { // laid over the original's image, whatever that is
+                move->source_format = memory_string(disk->format);
+                move->backing_target = memory_string(disk->target);
+        }
         move->file_bytes = disk->file_bytes;
         move->allocation_bytes = disk->allocation_bytes;
         move->capacity_bytes = disk->capacity_bytes;
-        const char *pool = context->request->pool[0] ? context->request->pool : disk->pool[0] ? disk->pool : "default";
-        move->pool = memory_string(pool);
-        const char *volume = disk->volume[0] ? disk->volume : base_name(disk->path);
-        if (plan_volume_taken(context, pool, volume)) {
-                move->volume =
-                        memory_format("%s-%s.%s", context->plan->new_name, disk->target, format_suffix(disk->format));
-                plan_warn(context, "%s: volume %s exists in pool %s at %s; the copy will be named %s", disk->target,
-                          volume, pool, context->plan->target_name, move->volume);
-        } else {
-                move->volume = memory_string(volume);
-        }
+        move->source_pool = memory_string(disk->pool);
+        move->pool = memory_string(context->request->pool[0] ? context->request->pool : first_pool(context, disk));
+        move->volume = plan_volume(context, disk, move);
         return move;
 }
 
-static void plan_disks(struct plan_context *context) {
+void plan_disks(struct plan_context *context) {
         const Drover__Domain *domain = context->vm->domain;
         Drover__MovePlan *plan = context->plan;
         plan->disks = new_array(Drover__MoveDisk *, domain->n_disks + 1);
@@ -60,12 +78,13 @@ static void plan_disks(struct plan_context *context) {
                 if (!disk_is_carried(domain->disks[i]))
                         continue;
                 plan->disks[plan->n_disks] = plan_disk(context, domain->disks[i]);
-                plan->bytes_to_copy += plan->disks[plan->n_disks]->allocation_bytes;
+                if (!context->clone || !context->clone->linked)
+                        plan->bytes_to_copy += plan->disks[plan->n_disks]->allocation_bytes;
                 plan->n_disks++;
         }
 }
 
-static void plan_interfaces(struct plan_context *context) {
+void plan_interfaces(struct plan_context *context) {
         const Drover__Domain *domain = context->vm->domain;
         Drover__MovePlan *plan = context->plan;
         plan->macs = new_array(char *, domain->n_interfaces + 1);
@@ -73,7 +92,8 @@ static void plan_interfaces(struct plan_context *context) {
         plan->target_networks = new_array(char *, domain->n_interfaces + 1);
         for (size_t i = 0; i < domain->n_interfaces; i++) {
                 const Drover__Interface *interface = domain->interfaces[i];
-                plan->macs[plan->n_macs++] = memory_string(interface->mac);
+                plan->macs[plan->n_macs++] =
+                        context->clone ? plan_clone_mac(context, interface->mac) : memory_string(interface->mac);
                 const char *source = plan_mapped_bridge(context, interface->source);
                 if (strcmp(interface->type, "bridge") == 0)
                         plan->target_bridges[plan->n_target_bridges++] = memory_string(source);
@@ -82,7 +102,7 @@ static void plan_interfaces(struct plan_context *context) {
         }
 }
 
-static void plan_bridges(struct plan_context *context) {
+void plan_bridges(struct plan_context *context) {
         const Drover__VmMove *request = context->request;
         Drover__MovePlan *plan = context->plan;
         plan->bridges = new_array(Drover__NameMap *, request->n_bridges + 1);
@@ -95,7 +115,7 @@ static void plan_bridges(struct plan_context *context) {
         }
 }
 
-static void plan_add_step(Drover__MovePlan *plan, const char *name, const char *host, char *text) {
+void plan_add_step(Drover__MovePlan *plan, const char *name, const char *host, char *text) {
         Drover__PlannedStep *step = new (Drover__PlannedStep);
         drover__planned_step__init(step);
         step->name = memory_string(name);
@@ -105,30 +125,39 @@ static void plan_add_step(Drover__MovePlan *plan, const char *name, const char *
         plan->steps[plan->n_steps++] = step;
 }
 
+void plan_add_stop_step(Drover__MovePlan *plan) {
+        if (plan->was_running)
+                plan_add_step(plan, "stop", plan->source_name,
+                              plan->stop == DROVER__STOP_MODE__STOP_HARD
+                                      ? memory_string("stop it hard")
+                                      : memory_format("shut it down, within %u s", plan->stop_timeout_seconds));
+}
+
+void plan_add_copy_steps(Drover__MovePlan *plan, const char *how) {
+        char size[UNITS_TEXT_MAX];
+        for (size_t i = 0; i < plan->n_disks; i++)
+                plan_add_step(plan, "copy", plan->target_name,
+                              memory_format("%s %s (%s, %s) to %s/%s", how, plan->disks[i]->target,
+                                            plan->disks[i]->format,
+                                            units_format_size(plan->disks[i]->allocation_bytes, size),
+                                            plan->disks[i]->pool, plan->disks[i]->volume));
+        if (plan->has_nvram)
+                plan_add_step(plan, "copy", plan->target_name, memory_string("copy its NVRAM"));
+}
+
 static void plan_steps_before_copy(Drover__MovePlan *plan) {
         const char *source = plan->source_name, *target = plan->target_name;
         plan_add_step(plan, "check", source, memory_string("read the definition again and compare it with this plan"));
         plan_add_step(plan, "reserve", target,
                       memory_format("reserve the name %s, its UUID, MACs, volumes and space", plan->new_name));
-        if (plan->was_running)
-                plan_add_step(plan, "stop", source,
-                              plan->stop == DROVER__STOP_MODE__STOP_HARD
-                                      ? memory_string("stop it hard")
-                                      : memory_format("shut it down, within %u s", plan->stop_timeout_seconds));
+        plan_add_stop_step(plan);
         plan_add_step(plan, "fence", source, memory_string("put its disks out of libvirt's reach"));
 }
 
 static void plan_steps(Drover__MovePlan *plan) {
         const char *source = plan->source_name, *target = plan->target_name;
-        char size[UNITS_TEXT_MAX];
         plan_steps_before_copy(plan);
-        for (size_t i = 0; i < plan->n_disks; i++)
-                plan_add_step(plan, "copy", target,
-                              memory_format("copy %s (%s, %s) to %s/%s", plan->disks[i]->target, plan->disks[i]->format,
-                                            units_format_size(plan->disks[i]->allocation_bytes, size),
-                                            plan->disks[i]->pool, plan->disks[i]->volume));
-        if (plan->has_nvram)
-                plan_add_step(plan, "copy", target, memory_string("copy its NVRAM"));
+        plan_add_copy_steps(plan, "copy");
         plan_add_step(plan, "define", target, memory_string("publish the disks and define it"));
         plan_add_step(plan, "verify", target,
                       memory_string(plan->read_back ? "compare digests and read the disks back"
@@ -144,7 +173,7 @@ static void plan_steps(Drover__MovePlan *plan) {
         plan_add_step(plan, "settle", target, memory_string("restore autostart and forget the reservation"));
 }
 
-static void plan_estimate(Drover__MovePlan *plan) {
+void plan_estimate(Drover__MovePlan *plan) {
         uint64_t rate = plan->rate_bytes_per_second ? plan->rate_bytes_per_second : ASSUMED_BYTES_PER_SECOND;
         uint64_t copy =
                 plan->bytes_to_copy / rate + (plan->read_back ? plan->bytes_to_copy / ASSUMED_BYTES_PER_SECOND : 0);
@@ -153,11 +182,11 @@ static void plan_estimate(Drover__MovePlan *plan) {
         plan->estimated_downtime_seconds = plan->was_running && plan->start ? plan->estimated_seconds : 0;
 }
 
-static bool domain_is_active(const Drover__Domain *domain) {
+bool plan_domain_active(const Drover__Domain *domain) {
         return strcmp(domain->state, "shut off") != 0 && strcmp(domain->state, "crashed") != 0;
 }
 
-static void plan_head(struct plan_context *context) {
+void plan_head(struct plan_context *context) {
         const Drover__VmMove *request = context->request;
         const Drover__Domain *domain = context->vm->domain;
         const struct fleet_host *source = context->vm->host, *target = context->target;
@@ -170,7 +199,7 @@ static void plan_head(struct plan_context *context) {
         plan->source_name = memory_format("%s/%s", source->site, source->name);
         plan->target_name = memory_format("%s/%s", target->site, target->name);
         plan->definition_sha256 = memory_string(domain->definition_sha256);
-        plan->was_running = domain_is_active(domain);
+        plan->was_running = plan_domain_active(domain);
         plan->start = request->start == DROVER__VM_MOVE__START__START_YES ||
                       (request->start == DROVER__VM_MOVE__START__START_AS_BEFORE && plan->was_running);
         plan->autostart = domain->autostart;
@@ -185,25 +214,32 @@ static void plan_head(struct plan_context *context) {
         plan->nvram_bytes = domain->nvram_bytes;
 }
 
+int plan_open(struct plan_context *context, struct error *err) {
+        if (plan_check_request(context->request, err) < 0 ||
+            fleet_resolve_vm(context->fleet, context->request->vm, &context->vm, err) < 0 ||
+            fleet_resolve_host(context->fleet, context->request->host, &context->target, err) < 0 ||
+            plan_check_held(context, err) < 0)
+                return -1;
+        context->plan = new (Drover__MovePlan);
+        drover__move_plan__init(context->plan);
+        return 0;
+}
+
+void plan_fill_move(struct plan_context *context) {
+        plan_head(context);
+        plan_bridges(context);
+        plan_disks(context);
+        plan_interfaces(context);
+        plan_check_all(context);
+        plan_steps(context->plan);
+        plan_estimate(context->plan);
+}
+
 int plan_move(struct fleet *fleet, const Drover__VmMove *request, Drover__MovePlan **ret, struct error *err) {
         struct plan_context context = {.fleet = fleet, .request = request};
-        if (plan_check_request(request, err) < 0)
+        if (plan_open(&context, err) < 0)
                 return -1;
-        if (fleet_resolve_vm(fleet, request->vm, &context.vm, err) < 0)
-                return -1;
-        if (fleet_resolve_host(fleet, request->host, &context.target, err) < 0)
-                return -1;
-        if (plan_check_held(&context, err) < 0)
-                return -1;
-        context.plan = new (Drover__MovePlan);
-        drover__move_plan__init(context.plan);
-        plan_head(&context);
-        plan_bridges(&context);
-        plan_disks(&context);
-        plan_interfaces(&context);
-        plan_check_all(&context);
-        plan_steps(context.plan);
-        plan_estimate(context.plan);
+        plan_fill_move(&context);
         *ret = context.plan;
         return 0;
 }
@@ -212,11 +248,12 @@ int plan_refused(const Drover__MovePlan *plan, struct error *err) {
         if (plan->n_refusals == 0)
                 return 0;
         const Drover__Refusal *first = plan->refusals[0];
+        const char *verb = plan->clone ? "clone" : "move";
         if (plan->n_refusals == 1)
-                error_set(err, ERROR_REFUSED, "cannot move %s to %s: %s", plan->vm_name, plan->target_name,
+                error_set(err, ERROR_REFUSED, "cannot %s %s to %s: %s", verb, plan->vm_name, plan->target_name,
                           first->message);
         else
-                error_set(err, ERROR_REFUSED, "cannot move %s to %s, for %zu reasons: %s", plan->vm_name,
+                error_set(err, ERROR_REFUSED, "cannot %s %s to %s, for %zu reasons: %s", verb, plan->vm_name,
                           plan->target_name, plan->n_refusals, first->message);
         if (plan->n_refusals == 1 && first->hint[0])
                 error_hint(err, "%s", first->hint);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Finding recipes and steps by the names under which they were recorded. */
 #include "controller/job/recipe_parts.h"
+#include "common/cleanup.h"
 
 #include <stdio.h>
 #include <string.h>
 
 const struct recipe *recipe_by_kind(const char *kind) {
-        if (strcmp(kind, recipe_move.kind) == 0)
-                return &recipe_move;
+        static const struct recipe *const planned[] = {&recipe_move, &recipe_clone, &recipe_undo};
+        for (unsigned i = 0; i < ARRAY_SIZE(planned); i++)
+                if (strcmp(kind, planned[i]->kind) == 0)
+                        return planned[i];
         for (unsigned i = 0; recipe_singles[i]; i++)
                 if (strcmp(kind, recipe_singles[i]->kind) == 0)
                         return recipe_singles[i];

@@ -17,8 +17,9 @@ struct recipe_step {
                     struct error *err);
         // Optional: look at a good result; a failure here is a failure of the step.
         int (*accept)(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err);
-        bool copies;  // its request carries a ticket and may be tried again over another path
-        bool commits; // done by the controller: the commit point
+        bool copies;   // an image: may be tried again, and where it is sent its request carries a ticket for one path
+        bool original; // of a clone: its request is about the VM that is cloned, under that one's epoch
+        bool commits;  // done by the controller: the commit point
 };
 
 struct recipe {
@@ -26,6 +27,7 @@ struct recipe {
         int (*load)(struct job *job, struct error *err); // unpack row.spec
         void (*steps)(struct job *job);                  // append the forward steps
         void (*undo)(struct job *job);                   // append the undo steps; NULL: nothing to undo
+        void (*end)(struct job *job);                    // optional: when it is done, before the answers are forgotten
         const char *(*host)(const struct job *job, enum recipe_place place); // host UUID
         const struct recipe_step *const *all; // NULL-terminated, to find a step's kind by name
         bool needs_answer_soon; // a request that a host left unanswered is a failure, not something to wait for
@@ -37,6 +39,6 @@ const struct recipe_step *recipe_step_by_name(const struct recipe *recipe, const
 // "send-vda": name and item of a step as recorded; buffer of 32
 void recipe_step_label(const struct job *job, const struct recipe_step *kind, unsigned item, char label[32]);
 
-extern const struct recipe recipe_move;
+extern const struct recipe recipe_move, recipe_clone, recipe_undo;
 extern const struct recipe *const recipe_singles[];        // power actions, purge; NULL-terminated
 const char *recipe_power_kind(Drover__PowerAction action); // "vm.start"

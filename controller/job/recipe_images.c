@@ -6,6 +6,8 @@
 #include "controller/job/recipe_parts.h"
 #include "common/memory.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 unsigned recipe_items(const struct job *job) {
@@ -36,7 +38,8 @@ int recipe_accept_images(struct job *job, struct job_step *step, const Drover__A
 }
 
 uint64_t recipe_item_bytes(const struct job *job, unsigned item) {
-        Drover__AgentResult *result = job_step_result(job_step_named((struct job *) job, "fence"));
+        Drover__AgentResult *result =
+                job_step_result(job_step_named((struct job *) job, job->plan->clone ? "hold" : "fence"));
         uint64_t bytes = item < job->plan->n_disks ? job->plan->disks[item]->file_bytes : job->plan->nvram_bytes;
         if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_FENCE)
                 bytes = item < result->fence->n_disks ? result->fence->disks[item]->file_bytes
@@ -71,6 +74,10 @@ FILL(send) { // the runner adds the order, with a ticket for this attempt
         verb->item = recipe_item_kind(job, step->item);
         verb->target = memory_string(recipe_item_name(job, step->item));
         verb->file_bytes = recipe_item_bytes(job, step->item);
+        if (job->plan->clone) {
+                verb->in_place = true;
+                verb->source_uuid = memory_string(job->plan->vm_uuid);
+        }
         return 0;
 }
 
@@ -98,6 +105,15 @@ int recipe_accept_copy(struct job *job, struct job_step *step, const Drover__Age
         return 0;
 }
 
+// Those of a clone's original stay with it: they are of another VM's definition.
+static void take_snapshots(Drover__MoveInspectResult *inspect, Drover__MoveDefine *verb) {
+        verb->current_snapshot = memory_string(inspect->current_snapshot);
+        verb->n_snapshot_xml = inspect->n_snapshot_xml;
+        verb->snapshot_xml = inspect->snapshot_xml;
+        inspect->n_snapshot_xml = 0;
+        inspect->snapshot_xml = NULL;
+}
+
 FILL(define) {
         UNUSED;
         const Drover__MovePlan *plan = job->plan;
@@ -118,14 +134,22 @@ FILL(define) {
         for (size_t i = 0; i < plan->n_bridges; i++)
                 verb->bridges[i] = (Drover__NameMap *) proto_copy(&plan->bridges[i]->base);
         verb->has_nvram = plan->has_nvram;
-        verb->current_snapshot = memory_string(check->inspect->current_snapshot);
         verb->definition_xml = check->inspect->definition_xml;
-        verb->n_snapshot_xml = check->inspect->n_snapshot_xml;
-        verb->snapshot_xml = check->inspect->snapshot_xml;
         check->inspect->definition_xml = (ProtobufCBinaryData){0};
-        check->inspect->n_snapshot_xml = 0;
-        check->inspect->snapshot_xml = NULL;
+        if (plan->identity)
+                verb->identity = (Drover__CloneIdentity *) proto_copy(&plan->identity->base);
+        else
+                take_snapshots(check->inspect, verb);
         proto_free(&check->base);
+        return 0;
+}
+
+// What a clone has to do without is said beside its step.
+static int accept_define(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err) {
+        (void) job;
+        (void) err;
+        if (result->value_case == DROVER__AGENT_RESULT__VALUE_DEFINE && result->define->n_warnings > 0)
+                snprintf(step->note, sizeof(step->note), "%s", result->define->warnings[0]);
         return 0;
 }
 
@@ -135,12 +159,14 @@ FILL(verify) {
         VERB(request, move_verify, MOVE_VERIFY, move_verify, MoveVerify)
         verb->vm_name = memory_string(plan->new_name);
         verb->read_back = plan->read_back;
-        verb->n_disks = verb->n_digests = plan->n_disks;
         verb->disks = new_array(Drover__MoveDisk *, plan->n_disks + 1);
         verb->digests = new_array(char *, plan->n_disks + 1);
         for (unsigned i = 0; i < plan->n_disks; i++) {
-                verb->disks[i] = recipe_item_disk(job, i);
-                verb->digests[i] = memory_string(job_transfer((struct job *) job, plan->disks[i]->target)->digest);
+                if (plan->disks[i]->backing_target[0]) // a new image that holds nothing yet
+                        continue;
+                verb->disks[verb->n_disks++] = recipe_item_disk(job, i);
+                verb->digests[verb->n_digests++] =
+                        memory_string(job_transfer((struct job *) job, plan->disks[i]->target)->digest);
         }
         return 0;
 }
@@ -149,5 +175,6 @@ const struct recipe_step recipe_send = {
         .name = "send", .place = AT_SOURCE, .fill = fill_send, .accept = recipe_accept_copy, .copies = true};
 const struct recipe_step recipe_receive = {
         .name = "receive", .place = AT_TARGET, .fill = fill_receive, .accept = recipe_accept_copy, .copies = true};
-const struct recipe_step recipe_define = {.name = "define", .place = AT_TARGET, .fill = fill_define};
+const struct recipe_step recipe_define = {
+        .name = "define", .place = AT_TARGET, .fill = fill_define, .accept = accept_define};
 const struct recipe_step recipe_verify = {.name = "verify", .place = AT_TARGET, .fill = fill_verify};

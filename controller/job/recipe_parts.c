@@ -3,6 +3,7 @@
 #include "controller/job/recipe_parts.h"
 #include "common/memory.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 int recipe_plan_load(struct job *job, struct error *err) {
@@ -11,6 +12,28 @@ int recipe_plan_load(struct job *job, struct error *err) {
 
 const char *recipe_plan_host(const struct job *job, enum recipe_place place) {
         return place == AT_SOURCE ? job->plan->source_host : place == AT_TARGET ? job->plan->target_host : "";
+}
+
+static void remember(char **field, const char *text) {
+        if (*field != protobuf_c_empty_string) // what init() leaves in a member
+                free(*field);
+        *field = memory_string(text);
+}
+
+void recipe_remember(struct job *job) {
+        Drover__AgentResult *define = job_step_result(job_step_named(job, "define"));
+        Drover__AgentResult *settle = job_step_result(job_step_named(job, "settle"));
+        struct buffer bytes;
+        buffer_init(&bytes, 0);
+        if (define && define->value_case == DROVER__AGENT_RESULT__VALUE_DEFINE)
+                remember(&job->plan->target_definition_sha256, define->define->definition_sha256);
+        if (settle && settle->value_case == DROVER__AGENT_RESULT__VALUE_SETTLE)
+                remember(&job->plan->images_version, settle->settle->images_version);
+        if (job->plan->images_version[0] && PROTO_PACK(job->plan, &bytes, NULL) == 0)
+                job_set_spec(job, bytes.data, bytes.length);
+        buffer_fini(&bytes);
+        proto_free(define ? &define->base : NULL);
+        proto_free(settle ? &settle->base : NULL);
 }
 
 bool recipe_was_asked(struct job *job, const char *name) {
@@ -84,10 +107,34 @@ FILL(stop) {
         return 0;
 }
 
+FILL(fence) {
+        UNUSED;
+        VERB(request, move_fence, MOVE_FENCE, move_fence, MoveFence)
+        verb->definition_sha256 = memory_string(job->plan->definition_sha256);
+        verb->n_targets = job->plan->n_disks;
+        verb->targets = recipe_targets(job->plan);
+        if (job->plan->revives)
+                verb->images_version = memory_string(job->plan->images_version);
+        return 0;
+}
+
+FILL(confirm) {
+        UNUSED;
+        VERB(request, move_confirm, MOVE_CONFIRM, move_confirm, MoveConfirm)
+        return verb ? 0 : -1;
+}
+
 FILL(start) {
         UNUSED;
         VERB(request, move_start, MOVE_START, move_start, MoveStart)
         return verb ? 0 : -1;
+}
+
+FILL(retire) {
+        UNUSED;
+        VERB(request, move_retire, MOVE_RETIRE, move_retire, MoveRetire)
+        verb->purge = job->plan->purge_source;
+        return 0;
 }
 
 FILL(settle) {
@@ -114,7 +161,12 @@ const struct recipe_step recipe_check = {
         .name = "check", .place = AT_SOURCE, .fill = fill_check, .accept = accept_check};
 const struct recipe_step recipe_reserve = {.name = "reserve", .place = AT_TARGET, .fill = fill_reserve};
 const struct recipe_step recipe_stop = {.name = "stop", .place = AT_SOURCE, .fill = fill_stop};
+const struct recipe_step recipe_fence = {
+        .name = "fence", .place = AT_SOURCE, .fill = fill_fence, .accept = recipe_accept_images};
+const struct recipe_step recipe_confirm = {.name = "confirm", .place = AT_SOURCE, .fill = fill_confirm};
 const struct recipe_step recipe_start = {.name = "start", .place = AT_TARGET, .fill = fill_start};
+const struct recipe_step recipe_commit = {.name = "commit", .place = AT_CONTROLLER, .commits = true};
+const struct recipe_step recipe_retire = {.name = "retire", .place = AT_SOURCE, .fill = fill_retire};
 const struct recipe_step recipe_settle = {.name = "settle", .place = AT_TARGET, .fill = fill_settle};
 const struct recipe_step recipe_discard = {.name = "discard", .place = AT_TARGET, .fill = fill_discard};
 const struct recipe_step recipe_release = {.name = "release", .place = AT_SOURCE, .fill = fill_release};

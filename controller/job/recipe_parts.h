@@ -20,12 +20,15 @@
                                struct error *err)
 #define UNUSED ((void) job, (void) step, (void) err)
 
-extern const struct recipe_step recipe_check, recipe_reserve, recipe_stop, recipe_start, recipe_settle, recipe_discard,
-        recipe_release;                                                                    // recipe_parts.c
-extern const struct recipe_step recipe_send, recipe_receive, recipe_define, recipe_verify; // recipe_images.c
+// recipe_parts.c
+extern const struct recipe_step recipe_check, recipe_reserve, recipe_stop, recipe_fence, recipe_confirm, recipe_start,
+        recipe_commit, recipe_retire, recipe_settle, recipe_discard, recipe_release;
+// recipe_images.c
+extern const struct recipe_step recipe_send, recipe_receive, recipe_define, recipe_verify;
 
 int recipe_plan_load(struct job *job, struct error *err);
 const char *recipe_plan_host(const struct job *job, enum recipe_place place);
+void recipe_remember(struct job *job); // what the answers say that an undo will need: into the plan and the job's spec
 bool recipe_was_asked(struct job *job, const char *step);
 
 Drover__MoveDisk *recipe_copy_disk(const Drover__MoveDisk *disk);

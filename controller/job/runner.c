@@ -75,8 +75,7 @@ static void adopt(struct runner *runner, struct job *job) {
         *end = job;
         job->runner = runner;
         runner->n_jobs++;
-        if (job->row.vm_uuid[0])
-                fleet_hold(runner->fleet, job->row.vm_uuid, job->row.id);
+        engine_hold(job);
 }
 
 static int recover_state(struct runner *runner, const char *state, struct error *err) {
@@ -117,7 +116,7 @@ bool runner_has(const struct runner *runner, const char *id) {
         return false;
 }
 
-static struct job *new_job(const char *kind, const char *vm, const char *vm_uuid, const struct runner_caller *caller) {
+struct job *taking_new(const char *kind, const char *vm, const char *vm_uuid, const struct runner_caller *caller) {
         struct job *job = new (struct job);
         job_new_id(job->row.id);
         snprintf(job->row.kind, sizeof(job->row.kind), "%s", kind);
@@ -131,8 +130,8 @@ static struct job *new_job(const char *kind, const char *vm, const char *vm_uuid
 }
 
 // The job with its plan and its steps is committed before anything is done about it.
-static int take_on(struct runner *runner, struct job *job, const ProtobufCMessage *spec, char ret_job[33],
-                   struct error *err) {
+int taking_on(struct runner *runner, struct job *job, const ProtobufCMessage *spec, char ret_job[33],
+              struct error *err) {
         struct buffer bytes;
         buffer_init(&bytes, 0);
         int r = runner->n_jobs >= ENGINE_UNFINISHED_MAX
@@ -161,18 +160,19 @@ static int take_on(struct runner *runner, struct job *job, const ProtobufCMessag
         return 0;
 }
 
-static int check_free(struct runner *runner, const char *vm_uuid, const char *name, struct error *err) {
+int taking_check_free(struct runner *runner, const char *vm_uuid, const char *name, struct error *err) {
         const struct fleet_owner *owner = fleet_owner(runner->fleet, vm_uuid);
-        if (!owner || !owner->job[0])
+        if (!owner || (!owner->job[0] && owner->clones == 0))
                 return 0;
-        error_set(err, ERROR_CONFLICT, "%s is held by job %s", name, owner->job);
-        error_hint(err, "drover job follow %s", owner->job);
+        const char *job = owner->job[0] ? owner->job : owner->clone_job;
+        error_set(err, ERROR_CONFLICT, "%s is %s by job %s", name, owner->job[0] ? "held" : "being cloned", job);
+        error_hint(err, "drover job follow %s", job);
         return -1;
 }
 
 // Higher than anything that the controller or either host has ever heard for this VM, so that a controller restored
 // from an old copy catches up instead of being refused for ever.
-static uint64_t fresh_epoch(struct runner *runner, const char *vm_uuid) {
+uint64_t taking_epoch(struct runner *runner, const char *vm_uuid) {
         struct fleet_vm *vms[8];
         const struct fleet_owner *owner = fleet_owner(runner->fleet, vm_uuid);
         uint64_t epoch = owner ? owner->epoch : 0;
@@ -183,23 +183,6 @@ static uint64_t fresh_epoch(struct runner *runner, const char *vm_uuid) {
         return epoch + 1;
 }
 
-int runner_move(struct runner *runner, const Drover__MovePlan *plan, const struct runner_caller *caller,
-                char ret_job[33], struct error *err) {
-        char name[sizeof(((struct store_job *) NULL)->vm)];
-        if (check_free(runner, plan->vm_uuid, plan->vm_name, err) < 0)
-                return -1;
-        snprintf(name, sizeof(name), "%s/%s", plan->source_name, plan->vm_name);
-        struct job *job = new_job(recipe_move.kind, name, plan->vm_uuid, caller);
-        snprintf(job->row.source, sizeof(job->row.source), "%s", plan->source_name);
-        snprintf(job->row.target, sizeof(job->row.target), "%s", plan->target_name);
-        job->row.epoch = fresh_epoch(runner, plan->vm_uuid);
-        if (fleet_grant(runner->fleet, plan->vm_uuid, plan->source_host, job->row.epoch, err) < 0) {
-                job_free(job);
-                return -1;
-        }
-        return take_on(runner, job, &plan->base, ret_job, err);
-}
-
 static int check_owner(struct runner *runner, const struct fleet_vm *vm, struct error *err) {
         const struct fleet_owner *owner = fleet_owner(runner->fleet, vm->domain->uuid);
         if (!owner || strcmp(owner->host_uuid, vm->host->uuid) == 0)
@@ -207,7 +190,7 @@ static int check_owner(struct runner *runner, const struct fleet_vm *vm, struct 
         const struct fleet_host *host = fleet_host_by_uuid(runner->fleet, owner->host_uuid);
         if (!host || !fleet_vm_on(runner->fleet, host, vm->domain->uuid)) // it was carried here by other means
                 return fleet_grant(runner->fleet, vm->domain->uuid, vm->host->uuid,
-                                   fresh_epoch(runner, vm->domain->uuid), err);
+                                   taking_epoch(runner, vm->domain->uuid), err);
         error_set(err, ERROR_CONFLICT, "%s belongs to %s/%s, which defines it too", vm->domain->name, host->site,
                   host->name);
         error_hint(err, "undefine the copy on %s/%s: virsh undefine %s", vm->host->site, vm->host->name,
@@ -226,12 +209,12 @@ static int check_online(const struct fleet_host *host, struct error *err) {
 static int single(struct runner *runner, const struct fleet_host *host, const char *kind, const char *vm_name,
                   const char *vm_uuid, Drover__AgentRequest *request, const struct runner_caller *caller,
                   char ret_job[33], struct error *err) {
-        struct job *job = new_job(kind, vm_name, vm_uuid, caller);
+        struct job *job = taking_new(kind, vm_name, vm_uuid, caller);
         snprintf(job->row.source, sizeof(job->row.source), "%s/%s", host->site, host->name);
         const struct fleet_owner *owner = vm_uuid[0] ? fleet_owner(runner->fleet, vm_uuid) : NULL;
         job->row.epoch = owner ? owner->epoch : 0;
         request->step = (char *) host->uuid; // see recipe_single.c
-        return take_on(runner, job, &request->base, ret_job, err);
+        return taking_on(runner, job, &request->base, ret_job, err);
 }
 
 int runner_power(struct runner *runner, struct fleet_vm *vm, Drover__PowerAction action, unsigned timeout_seconds,
@@ -240,7 +223,7 @@ int runner_power(struct runner *runner, struct fleet_vm *vm, Drover__PowerAction
         char name[sizeof(((struct store_job *) NULL)->vm)];
         if (!kind)
                 return error_set(err, ERROR_INVALID, "no such power action");
-        if (check_free(runner, vm->domain->uuid, vm->domain->name, err) < 0 || check_online(vm->host, err) < 0 ||
+        if (taking_check_free(runner, vm->domain->uuid, vm->domain->name, err) < 0 || check_online(vm->host, err) < 0 ||
             check_owner(runner, vm, err) < 0)
                 return -1;
         Drover__DomainPower power = DROVER__DOMAIN_POWER__INIT;

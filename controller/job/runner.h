@@ -11,6 +11,7 @@
  */
 #include "controller/authority/authority.h"
 #include "controller/fleet/fleet.h"
+#include "controller/job/plan.h"
 #include <uv.h>
 
 struct runner;
@@ -33,6 +34,14 @@ struct runner_caller {
 };
 // Each gives the new job's id. The job has been committed when they return.
 int runner_move(struct runner *runner, const Drover__MovePlan *plan, const struct runner_caller *caller,
+                char ret_job[33], struct error *err);
+int runner_clone(struct runner *runner, const Drover__MovePlan *plan, const struct runner_caller *caller,
+                 char ret_job[33], struct error *err);
+struct plan_others runner_others(const struct runner *runner); // for plan_clone()
+// The way back of job `id`, planned; ERROR_CONFLICT with what to do instead when there is none. Then taken on.
+int runner_plan_undo(struct runner *runner, const char *id, const Drover__JobUndo *request, Drover__MovePlan **ret,
+                     struct error *err);
+int runner_undo(struct runner *runner, const Drover__MovePlan *plan, const struct runner_caller *caller,
                 char ret_job[33], struct error *err);
 int runner_power(struct runner *runner, struct fleet_vm *vm, Drover__PowerAction action, unsigned timeout_seconds,
                  const struct runner_caller *caller, char ret_job[33], struct error *err);
