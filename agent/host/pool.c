@@ -261,6 +261,10 @@ char *pool_table_path(const struct pool_table *table, const char *pool, const ch
         return NULL;
 }
 
+const char *pool_table_directory(const struct pool_table *table, unsigned n) {
+        return n < table->n ? table->entries[n].path : NULL;
+}
+
 int pool_of_path(virConnectPtr conn, const char *path, char *ret_pool, char *ret_volume, struct error *err) {
         _cleanup_(pool_table_free_p) struct pool_table *table = NULL;
         if (pool_table_read(conn, &table, err) < 0)

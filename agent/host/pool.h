@@ -40,6 +40,8 @@ void pool_table_free(struct pool_table *table);
 const char *pool_table_find(const struct pool_table *table, const char *path, const char **ret_volume);
 // The path of a volume named by a definition (<source pool= volume=>), or NULL; caller frees.
 char *pool_table_path(const struct pool_table *table, const char *pool, const char *volume);
+// The directory of the n-th pool, NULL beyond the last; borrowed from the table.
+const char *pool_table_directory(const struct pool_table *table, unsigned n);
 static inline void pool_table_free_p(struct pool_table **table) {
         pool_table_free(*table);
 }
