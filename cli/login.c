@@ -34,6 +34,7 @@ static int on_open(struct link *link, void *data, struct error *err) {
         request.version = PROTO_VERSION_MAX;
         request.token_id = login->token->token_id;
         request.secret = login->token->secret;
+        request.kind = DROVER__JOIN_KIND__JOIN_OPERATOR;
         request.software = (char *) "drover " DROVER_VERSION;
         envelope.body_case = DROVER__JOIN_ENVELOPE__BODY_REQUEST;
         envelope.request = &request;

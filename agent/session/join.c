@@ -74,6 +74,7 @@ static int send_request(struct joining *joining, struct error *err) {
         request.token_id = joining->token->token_id;
         request.secret = joining->token->secret;
         request.csr_der = (ProtobufCBinaryData){.len = length, .data = csr};
+        request.kind = DROVER__JOIN_KIND__JOIN_HOST;
         request.software = (char *) "drover-agent " DROVER_VERSION;
         Drover__JoinEnvelope envelope;
         drover__join_envelope__init(&envelope);

@@ -42,10 +42,28 @@ static int check_secret(struct authority *authority, const Drover__JoinRequest *
         return 0;
 }
 
+// A token is for the program that it was made for. Nothing is used up by giving it to the other one.
+static int check_kind(const Drover__JoinRequest *request, const struct store_token *token, struct error *err) {
+        if (request->kind == DROVER__JOIN_KIND__JOIN_HOST && token->operator) {
+                error_set(err, ERROR_DENIED, "this token is for the user %s, and not for a host", token->name);
+                error_hint(err, "drover login TOKEN, at their own machine");
+                error_hint(err, "for a host: drover host invite SITE/HOST");
+                return -1;
+        }
+        if (request->kind == DROVER__JOIN_KIND__JOIN_OPERATOR && !token->operator) {
+                error_set(err, ERROR_DENIED, "this token is for the host %s/%s, and not for a user", token->site,
+                          token->name);
+                error_hint(err, "drover-agent join TOKEN, on that host");
+                error_hint(err, "for a user: drover user invite NAME");
+                return -1;
+        }
+        return 0;
+}
+
 static int check_token(struct authority *authority, const Drover__JoinRequest *request, struct store_token *ret,
                        struct error *err) {
         char when[CLOCK_RFC3339_MAX];
-        if (check_secret(authority, request, ret, err) < 0)
+        if (check_secret(authority, request, ret, err) < 0 || check_kind(request, ret, err) < 0)
                 return -1;
         if (ret->used_at) {
                 error_set(err, ERROR_DENIED, "this join token has been used already");

@@ -68,6 +68,7 @@ bool ask_is_transient(enum error_code code);
 int finish_commit(struct job *job, struct job_step *step, struct error *err);
 void finish_fail(struct job *job,
                  const struct error *why); // undo, or needs-operator, or failed: as far as the job has come
+void finish_explain(struct job *job);      // of one that needs an operator: what it met, after a restart
 void finish_end(struct job *job);          // all steps of its direction are done
 // runner.c, for those that take jobs on
 struct job *taking_new(const char *kind, const char *vm, const char *vm_uuid, const struct runner_caller *caller);

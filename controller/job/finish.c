@@ -98,13 +98,23 @@ static void begin_undo(struct job *job) {
                 engine_log(job, NULL, "cannot record the undoing", &err);
 }
 
+static void say_what_to_do(struct job *job, const char *why) {
+        engine_note(job, "%s; when that is mended: drover job retry %s", why, job->row.id);
+}
+
+void finish_explain(struct job *job) {
+        for (unsigned i = 0; job->sm.current == JOB_NEEDS_OPERATOR && i < job->n_steps; i++)
+                if (job->steps[i].undo == job->row.undoing && job->steps[i].state == STEP_FAILED)
+                        say_what_to_do(job, job->steps[i].error.message);
+}
+
 // Undoing or finishing has met something that waiting does not mend. The first cause stays the job's error.
 static void need_operator(struct job *job, const struct error *why) {
         struct error err = ERROR_INIT;
         if (job->error.code == ERROR_NONE)
                 job->error = *why;
         engine_set_state(job, JOB_NEEDS_OPERATOR);
-        engine_note(job, "%s; when that is mended: drover job retry %s", why->message, job->row.id);
+        say_what_to_do(job, why->message);
         engine_log(job, NULL, "job needs an operator", why);
         if (job_store(job, job->runner->store, &err) < 0)
                 engine_log(job, NULL, "cannot record the job", &err);

@@ -91,6 +91,7 @@ static int recover_state(struct runner *runner, const char *state, struct error 
                 if (runner_has(runner, id) || job_load(runner->store, &rows[i - 1], &job, &why) == 0) {
                         if (job) {
                                 adopt(runner, job);
+                                finish_explain(job);
                                 engine_log(job, NULL, "job goes on after a restart", NULL);
                         }
                 } else {
@@ -206,6 +207,20 @@ static int check_online(const struct fleet_host *host, struct error *err) {
                          clock_rfc3339(host->offline_since, at));
 }
 
+// Images that linked clones lie over may not change any more.
+static int check_not_backing(const struct fleet_vm *vm, struct error *err) {
+        for (size_t i = 0; i < vm->domain->n_disks; i++) {
+                if (!vm->domain->disks[i]->is_backing)
+                        continue;
+                error_set(err, ERROR_REFUSED, "%s cannot be started: linked clones lie over its disk %s",
+                          vm->domain->name, vm->domain->disks[i]->target);
+                error_hint(err, "clone it, and start the clone: drover vm clone %s %s/%s/NAME --linked --start",
+                           vm->domain->name, vm->host->site, vm->host->name);
+                return -1;
+        }
+        return 0;
+}
+
 static int single(struct runner *runner, const struct fleet_host *host, const char *kind, const char *vm_name,
                   const char *vm_uuid, Drover__AgentRequest *request, const struct runner_caller *caller,
                   char ret_job[33], struct error *err) {
@@ -225,6 +240,8 @@ int runner_power(struct runner *runner, struct fleet_vm *vm, Drover__PowerAction
                 return error_set(err, ERROR_INVALID, "no such power action");
         if (taking_check_free(runner, vm->domain->uuid, vm->domain->name, err) < 0 || check_online(vm->host, err) < 0 ||
             check_owner(runner, vm, err) < 0)
+                return -1;
+        if (action == DROVER__POWER_ACTION__POWER_START && check_not_backing(vm, err) < 0)
                 return -1;
         Drover__DomainPower power = DROVER__DOMAIN_POWER__INIT;
         Drover__AgentRequest request = DROVER__AGENT_REQUEST__INIT;

@@ -58,6 +58,7 @@ CHECK(job_show, job_show, id, name_check_job)
 CHECK(job_follow, job_follow, id, name_check_job)
 CHECK(job_cancel, job_cancel, id, name_check_job)
 CHECK(job_retry, job_retry, id, name_check_job)
+CHECK(job_undo, job_undo, id, name_check_job)
 CHECK(user_remove, user_remove, name, name_check_user)
 
 int verb_check_site_list(const struct verb_call *call, struct error *err) {
@@ -92,6 +93,16 @@ int verb_check_vm_list(const struct verb_call *call, struct error *err) {
 int verb_check_vm_move(const struct verb_call *call, struct error *err) {
         const Drover__VmMove *move = call->request->vm_move;
         return verb_check_vm_name(move->vm, err) < 0 ? -1 : verb_check_host_name(move->host, err);
+}
+
+int verb_check_vm_clone(const struct verb_call *call, struct error *err) {
+        const Drover__VmMove *move = call->request->vm_clone->move;
+        if (!move)
+                return error_set(err, ERROR_INVALID, "a clone is asked for without saying of what");
+        return verb_check_vm_name(move->vm, err) < 0 || verb_check_host_name(move->host, err) < 0 ||
+                               name_check_vm(move->new_name, err) < 0
+                       ? -1
+                       : 0;
 }
 
 int verb_check_vm_purge(const struct verb_call *call, struct error *err) {

@@ -19,11 +19,13 @@ int verb_check_host_name(const char *text, struct error *err); // "lyon/kvm1", "
         X(vm_xml)                                                                                                      \
         X(vm_power)                                                                                                    \
         X(vm_move)                                                                                                     \
+        X(vm_clone)                                                                                                    \
         X(vm_purge)                                                                                                    \
         X(job_list)                                                                                                    \
         X(job_show)                                                                                                    \
         X(job_follow)                                                                                                  \
         X(job_cancel)                                                                                                  \
+        X(job_undo)                                                                                                    \
         X(job_retry)                                                                                                   \
         X(user_invite)                                                                                                 \
         X(user_remove)

@@ -132,14 +132,6 @@ int verb_vm_power(struct verb_call *call, struct error *err) {
 
 // ---- move
 
-static int reply_plan(struct verb_call *call, Drover__MovePlan *plan, struct error *err) {
-        Drover__OperatorReply reply = DROVER__OPERATOR_REPLY__INIT;
-        reply.value_case = DROVER__OPERATOR_REPLY__VALUE_PLAN;
-        reply.plan = plan;
-        call->unrecorded = true;
-        return verb_reply(call, &reply, true, err);
-}
-
 static int start_move(struct verb_call *call, const Drover__MovePlan *plan, struct error *err) {
         const struct runner_caller caller = verb_caller(call);
         char job[33];
@@ -154,7 +146,7 @@ int verb_vm_move(struct verb_call *call, struct error *err) {
         call->unrecorded = move->plan_only;
         if (plan_move(call->session->fleet, move, &plan, err) < 0)
                 return -1;
-        int r = move->plan_only ? reply_plan(call, plan, err) : start_move(call, plan, err);
+        int r = move->plan_only ? verb_reply_plan(call, plan, err) : start_move(call, plan, err);
         proto_free(&plan->base);
         return r;
 }

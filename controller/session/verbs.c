@@ -28,8 +28,19 @@ SUBJECT(job_show, job_show, id)
 SUBJECT(job_follow, job_follow, id)
 SUBJECT(job_cancel, job_cancel, id)
 SUBJECT(job_retry, job_retry, id)
+SUBJECT(job_undo, job_undo, id)
 SUBJECT(user_invite, user_invite, name)
 SUBJECT(user_remove, user_remove, name)
+
+// A request may come without its inner message: it then names nothing, and its check says so.
+static const char *subject_vm_clone(const struct verb_call *call) {
+        const Drover__VmMove *move = call->request->vm_clone->move;
+        return move ? move->vm : "";
+}
+
+static const char *target_vm_clone(const struct verb_call *call) {
+        return call->request->vm_clone->move->host;
+}
 
 static const char *target_vm_move(const struct verb_call *call) {
         return call->request->vm_move->host;
@@ -54,6 +65,7 @@ static const struct verb table[] = {
         {CASE(VM_XML), "vm xml", ROLE_VIEWER, VERB_VM, ABOUT(vm_xml)},
         {CASE(VM_POWER), "vm power", ROLE_OPERATOR, VERB_VM, true, .label = verb_power_label, ABOUT(vm_power)},
         {CASE(VM_MOVE), "vm move", ROLE_OPERATOR, VERB_VM_HOST, true, .target = target_vm_move, ABOUT(vm_move)},
+        {CASE(VM_CLONE), "vm clone", ROLE_OPERATOR, VERB_VM_HOST, true, .target = target_vm_clone, ABOUT(vm_clone)},
         {CASE(VM_PURGE), "vm purge", ROLE_OPERATOR, VERB_FLEET, true, ABOUT(vm_purge)},
         {CASE(RETIRED_LIST), "vm list --retired", ROLE_VIEWER, VERB_FLEET, RUN(retired_list)},
         {CASE(JOB_LIST), "job list", ROLE_VIEWER, VERB_FLEET, LISTS(job_list)},
@@ -61,6 +73,7 @@ static const struct verb table[] = {
         {CASE(JOB_FOLLOW), "job follow", ROLE_VIEWER, VERB_JOB, ABOUT(job_follow)},
         {CASE(JOB_CANCEL), "job cancel", ROLE_OPERATOR, VERB_JOB, true, ABOUT(job_cancel)},
         {CASE(JOB_RETRY), "job retry", ROLE_OPERATOR, VERB_JOB, true, ABOUT(job_retry)},
+        {CASE(JOB_UNDO), "job undo", ROLE_OPERATOR, VERB_JOB, true, ABOUT(job_undo)},
         {CASE(USER_INVITE), "user invite", ROLE_ADMIN, VERB_ALL, true, ABOUT(user_invite)},
         {CASE(USER_LIST), "user list", ROLE_ADMIN, VERB_ALL, RUN(user_list)},
         {CASE(USER_REMOVE), "user rm", ROLE_ADMIN, VERB_ALL, true, ABOUT(user_remove)},
@@ -300,6 +313,14 @@ int verb_reply_job(struct verb_call *call, const char *id, struct error *err) {
         int r = verb_reply(call, &reply, true, err);
         proto_free(&job->base);
         return r;
+}
+
+int verb_reply_plan(struct verb_call *call, Drover__MovePlan *plan, struct error *err) {
+        Drover__OperatorReply reply = DROVER__OPERATOR_REPLY__INIT;
+        reply.value_case = DROVER__OPERATOR_REPLY__VALUE_PLAN;
+        reply.plan = plan;
+        call->unrecorded = true;
+        return verb_reply(call, &reply, true, err);
 }
 
 int verb_reply_started(struct verb_call *call, const char *id, struct error *err) {

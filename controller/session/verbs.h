@@ -75,6 +75,8 @@ bool verb_may_see_host(const struct verb_call *call, const char *name);
 int verb_reply(struct verb_call *call, Drover__OperatorReply *reply, bool last, struct error *err);
 struct runner_caller verb_caller(const struct verb_call *call);
 int verb_reply_job(struct verb_call *call, const char *id, struct error *err);
+int verb_reply_plan(struct verb_call *call, Drover__MovePlan *plan,
+                    struct error *err);                                            // what would be done; not recorded
 int verb_reply_started(struct verb_call *call, const char *id, struct error *err); // the same for a job begun here
 const struct store_site *verb_site(const struct verb_call *call, const char *name, struct error *err); // or not found
 
@@ -93,12 +95,14 @@ const struct store_site *verb_site(const struct verb_call *call, const char *nam
         X(vm_xml)                                                                                                      \
         X(vm_power)                                                                                                    \
         X(vm_move)                                                                                                     \
+        X(vm_clone)                                                                                                    \
         X(vm_purge)                                                                                                    \
         X(retired_list)                                                                                                \
         X(job_list)                                                                                                    \
         X(job_show)                                                                                                    \
         X(job_follow)                                                                                                  \
         X(job_cancel)                                                                                                  \
+        X(job_undo)                                                                                                    \
         X(job_retry)                                                                                                   \
         X(user_invite)                                                                                                 \
         X(user_list)                                                                                                   \
