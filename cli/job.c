@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* drover job: what was asked for, how far it is, and stopping it. */
 #include "cli/verb.h"
+#include "common/units.h"
 
 #include <stdlib.h>
 
@@ -64,6 +65,17 @@ static int follow(struct invocation *call, struct error *err) {
         return r;
 }
 
+static int set(struct invocation *call, struct error *err) {
+        VERB(job_set, JOB_SET, job_set, JobSet)
+        const char *rate = option_value(call, "--rate");
+        verb.id = (char *) call->objects[0];
+        if (!rate)
+                return error_set(err, ERROR_USAGE, "nothing to change: give --rate");
+        if (units_parse_rate(rate, &verb.rate_bytes_per_second, err) < 0)
+                return error_prefix(err, "--rate");
+        return list_done(call, &request, "job changed", err);
+}
+
 static int cancel(struct invocation *call, struct error *err) {
         VERB(job_cancel, JOB_CANCEL, job_cancel, JobCancel)
         verb.id = (char *) call->objects[0];
@@ -92,6 +104,8 @@ static const struct command_option list_options[] = {
 };
 static const struct command_option limit[] = {{"--limit", "N", "the newest N; 50 by default", false}, {0}};
 
+static const struct command_option settings[] = {{"--rate", "RATE", "such as 40Mbit or 5M, or full", false}, {0}};
+
 #define ONE_JOB .objects = "ID", .objects_min = 1, .objects_max = 1, .completes = "job"
 
 const struct command job_commands[] = {
@@ -113,6 +127,13 @@ const struct command job_commands[] = {
          .summary = "Watch a job until it ends; Ctrl-C stops watching only",
          .run = follow,
          .lists = true},
+        {.noun = "job",
+         .verb = "set",
+         ONE_JOB,
+         .summary = "Change how fast a job may send, at once",
+         .description = "Its own limit, below what its sites' lines leave it; full takes the limit away.",
+         .options = settings,
+         .run = set},
         {.noun = "job",
          .verb = "cancel",
          ONE_JOB,

@@ -248,6 +248,7 @@ static json_t *record_transfer(const Drover__TransferRecord *transfer) {
         set(o, "bytes_wire", number(state->bytes_wire));
         set(o, "bytes_zero", number(state->bytes_zero));
         set(o, "bytes_reused", number(state->bytes_reused));
+        set(o, "rate_bytes_per_second", number_or_null(state->rate_bytes_per_second));
         set(o, "resumed", number(transfer->resumed));
         set(o, "attempt", number(transfer->attempt));
         set_text(o, "digest", transfer->digest);
@@ -270,6 +271,7 @@ json_t *record_job(const Drover__JobRecord *job, bool whole) {
         set(o, "duration_seconds",
             job->finished_ms && job->started_ms ? json_real((double) (job->finished_ms - job->started_ms) / 1000)
                                                 : json_null());
+        set(o, "rate_bytes_per_second", number_or_null(job->rate_bytes_per_second));
         set_text(o, "note", job->note);
         set(o, "error", record_failure(job->error));
         if (!whole)

@@ -60,10 +60,15 @@ static int rm(struct invocation *call, struct error *err) {
         return list_done(call, &request, "site removed", err);
 }
 
+#define ABOUT_RATES                                                                                                    \
+        "Transfers share a site's line fairly, and keep to its rate while they run. A rate with days or hours goes "   \
+        "before one without; of several that fit, the first holds; where none fits there is no limit. Days are mon, "  \
+        "tue, mon..fri or sat,sun; hours are 8-18, 8:30-18:15, or 22-6 over midnight, by the site's clock."
+
 static const struct command_option settings[] = {
         {"--timezone", "ZONE", "such as Europe/Paris; UTC by default", false},
-        {"--rate", "RATE[@DAYS:HOURS]", "what the site's line may carry, such as 20Mbit@mon..fri:8-18; may be repeated",
-         true},
+        {"--rate", "RATE[@DAYS:HOURS]",
+         "what the site's line may carry each way, such as 20Mbit@mon..fri:8-18, or full; may be repeated", true},
         {0},
 };
 
@@ -84,6 +89,7 @@ const struct command site_commands[] = {
          .objects_min = 1,
          .objects_max = 1,
          .summary = "Make a site",
+         .description = ABOUT_RATES,
          .options = settings,
          .run = create},
         {.noun = "site",
@@ -92,6 +98,7 @@ const struct command site_commands[] = {
          .objects_min = 1,
          .objects_max = 1,
          .summary = "Change a site's time zone or rates",
+         .description = ABOUT_RATES " The rates that are given replace all that there were.",
          .options = settings,
          .run = change,
          .completes = "site"},

@@ -354,6 +354,7 @@ Drover__JobRecord *job_record(const struct job *job) {
         record->started_ms = job->row.started_ms;
         record->finished_ms = job->row.finished_ms;
         record->user = memory_string(job->row.user);
+        record->rate_bytes_per_second = job->plan ? job->plan->rate_bytes_per_second : 0;
         record->note = memory_string(job->note);
         record->source = memory_string(job->row.source);
         record->target = memory_string(job->row.target);

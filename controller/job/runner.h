@@ -51,6 +51,8 @@ int runner_cancel(struct runner *runner, const char *job,
                   struct error *err); // ERROR_CONFLICT after the commit, or when it has ended
 int runner_retry(struct runner *runner, const char *job,
                  struct error *err); // a job in needs-operator goes on from where it stopped
+// A job's own limit, of all its transfers together, now and after a restart. 0: none but its sites'.
+int runner_set_rate(struct runner *runner, const char *job, uint64_t bytes_per_second, struct error *err);
 
 // From the session layer.
 void runner_on_progress(struct runner *runner, const char *host_uuid, const Drover__AgentProgress *progress);

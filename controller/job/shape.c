@@ -82,6 +82,57 @@ static struct allot_line *now_lines(struct runner *runner, size_t *ret_n) {
         return lines;
 }
 
+// ---- a job's own rate
+
+static int store_plan(struct job *job, struct error *err) {
+        struct buffer bytes;
+        buffer_init(&bytes, 0);
+        int r = PROTO_PACK(job->plan, &bytes, err);
+        if (r == 0) {
+                free(job->row.spec);
+                job->row.spec_length = bytes.length;
+                job->row.spec = (uint8_t *) steal(&bytes.data);
+                r = job_store(job, job->runner->store, err);
+        }
+        buffer_fini(&bytes);
+        return r;
+}
+
+static bool copies(const struct job *job) {
+        for (unsigned i = 0; i < job->n_steps; i++)
+                if (job->steps[i].kind->copies)
+                        return true;
+        return false;
+}
+
+static int set_rate(struct job *job, uint64_t rate, struct error *err) {
+        if (!job->plan || !copies(job))
+                return error_set(err, ERROR_CONFLICT, "job %s copies nothing, so it has no rate", job->row.id);
+        uint64_t before = job->plan->rate_bytes_per_second;
+        job->plan->rate_bytes_per_second = rate;
+        if (store_plan(job, err) < 0) {
+                job->plan->rate_bytes_per_second = before;
+                return -1;
+        }
+        job->changed = true;
+        return 0;
+}
+
+int runner_set_rate(struct runner *runner, const char *id, uint64_t rate, struct error *err) {
+        Drover__JobRecord *record;
+        if (runner_job(runner, id, &record, err) < 0)
+                return -1;
+        struct job *job = runner->jobs;
+        while (job && strcmp(job->row.id, record->id) != 0)
+                job = job->next;
+        int r = job ? set_rate(job, rate, err)
+                    : error_set(err, ERROR_CONFLICT, "job %s has ended: it is %s", record->id, record->state);
+        proto_free(&record->base);
+        if (r == 0)
+                engine_tick(runner);
+        return r;
+}
+
 // ---- who uses them
 
 struct deal {

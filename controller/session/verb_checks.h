@@ -24,6 +24,7 @@ int verb_check_host_name(const char *text, struct error *err); // "lyon/kvm1", "
         X(job_list)                                                                                                    \
         X(job_show)                                                                                                    \
         X(job_follow)                                                                                                  \
+        X(job_set)                                                                                                     \
         X(job_cancel)                                                                                                  \
         X(job_undo)                                                                                                    \
         X(job_retry)                                                                                                   \

@@ -159,7 +159,15 @@ int verb_job_follow(struct verb_call *call, struct error *err) {
         return 0;
 }
 
-// ---- cancel and retry
+// ---- set, cancel and retry
+
+int verb_job_set(struct verb_call *call, struct error *err) {
+        uint64_t rate = call->request->job_set->rate_bytes_per_second;
+        memcpy(call->job, call->job_id, sizeof(call->job));
+        return runner_set_rate(call->session->runner, call->job_id, rate, err) < 0
+                       ? -1
+                       : verb_reply_job(call, call->job_id, err);
+}
 
 int verb_job_cancel(struct verb_call *call, struct error *err) {
         memcpy(call->job, call->job_id, sizeof(call->job));

@@ -26,6 +26,7 @@ SUBJECT(vm_move, vm_move, vm)
 SUBJECT(vm_purge, vm_purge, vm)
 SUBJECT(job_show, job_show, id)
 SUBJECT(job_follow, job_follow, id)
+SUBJECT(job_set, job_set, id)
 SUBJECT(job_cancel, job_cancel, id)
 SUBJECT(job_retry, job_retry, id)
 SUBJECT(job_undo, job_undo, id)
@@ -71,6 +72,7 @@ static const struct verb table[] = {
         {CASE(JOB_LIST), "job list", ROLE_VIEWER, VERB_FLEET, LISTS(job_list)},
         {CASE(JOB_SHOW), "job show", ROLE_VIEWER, VERB_JOB, ABOUT(job_show)},
         {CASE(JOB_FOLLOW), "job follow", ROLE_VIEWER, VERB_JOB, ABOUT(job_follow)},
+        {CASE(JOB_SET), "job set", ROLE_OPERATOR, VERB_JOB, true, ABOUT(job_set)},
         {CASE(JOB_CANCEL), "job cancel", ROLE_OPERATOR, VERB_JOB, true, ABOUT(job_cancel)},
         {CASE(JOB_RETRY), "job retry", ROLE_OPERATOR, VERB_JOB, true, ABOUT(job_retry)},
         {CASE(JOB_UNDO), "job undo", ROLE_OPERATOR, VERB_JOB, true, ABOUT(job_undo)},

@@ -101,6 +101,7 @@ const struct store_site *verb_site(const struct verb_call *call, const char *nam
         X(job_list)                                                                                                    \
         X(job_show)                                                                                                    \
         X(job_follow)                                                                                                  \
+        X(job_set)                                                                                                     \
         X(job_cancel)                                                                                                  \
         X(job_undo)                                                                                                    \
         X(job_retry)                                                                                                   \
