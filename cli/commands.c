@@ -39,8 +39,8 @@ static const struct command account_commands[] = {
 };
 
 extern const struct command status_commands[], site_commands[], host_commands[], vm_commands[], power_commands[],
-        move_commands[], job_commands[], user_commands[], audit_commands[];
+        move_commands[], clone_commands[], undo_commands[], job_commands[], user_commands[], audit_commands[];
 
-const struct command *const command_tables[] = {status_commands, site_commands,    host_commands, vm_commands,
-                                                power_commands,  move_commands,    job_commands,  user_commands,
-                                                audit_commands,  account_commands, NULL};
+const struct command *const command_tables[] = {
+        status_commands, site_commands, host_commands, vm_commands,    power_commands,   move_commands, clone_commands,
+        job_commands,    undo_commands, user_commands, audit_commands, account_commands, NULL};

@@ -52,7 +52,8 @@ static void say_step(const Drover__StepRecord *step) {
         if (step->error)
                 output_line("  %-14s %-16s %s: %s", step->name, step->host, step->state, step->error->message);
         else
-                output_line("  %-14s %-16s %s, %.1f s", step->name, step->host, step->state, seconds);
+                output_line("  %-14s %-16s %s, %.1f s%s%s", step->name, step->host, step->state, seconds,
+                            step->note[0] ? ": " : "", step->note);
 }
 
 static void say_steps(struct follow *follow, const Drover__JobRecord *job) {
@@ -105,7 +106,7 @@ static void draw_live(struct follow *follow, const Drover__JobRecord *job) {
                 const Drover__StepRecord *step = job->steps[i];
                 if (strcmp(step->state, "running") != 0)
                         continue;
-                copying |= strncmp(step->name, "receive-", 8) == 0;
+                copying |= strncmp(step->name, "receive-", 8) == 0 || strncmp(step->name, "copy-", 5) == 0;
                 if (strncmp(step->name, "send-", 5) == 0)
                         continue;
                 output_line("  %-14s %-16s %s ...", step->name, step->host, step->note[0] ? step->note : "running");
@@ -165,8 +166,12 @@ static void say_end(const struct follow *follow) {
         if (follow->call->format == OUTPUT_JSON) {
                 output_show(record_job(job, true), OUTPUT_JSON, "id");
         } else if (follow->call->format != OUTPUT_JSONL && strcmp(job->state, "done") == 0) {
-                output_line("%s %s: done in %.1f s", job->kind, job->vm,
-                            (double) (job->finished_ms - job->started_ms) / 1000);
+                double seconds = (double) (job->finished_ms - job->started_ms) / 1000;
+                if (job->clone[0])
+                        output_line("%s %s: %s is there, with UUID %s, in %.1f s", job->kind, job->vm, job->clone,
+                                    job->clone_uuid, seconds);
+                else
+                        output_line("%s %s: done in %.1f s", job->kind, job->vm, seconds);
         }
 }
 
@@ -255,8 +260,8 @@ static int take_job(struct client *client, const Drover__OperatorReply *reply, s
                 return 0;
         }
         if (call->format == OUTPUT_TABLE || call->format == OUTPUT_WIDE)
-                output_line("%s %s%s%s: job %s", job->kind, job->vm, job->target[0] ? " to " : "", job->target,
-                            job->id);
+                output_line("%s %s%s%s: job %s", job->kind, job->vm, job->target[0] ? " to " : "",
+                            job->clone[0] ? job->clone : job->target, job->id);
         return follow_job(client, job->id, call, err);
 }
 

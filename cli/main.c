@@ -55,6 +55,10 @@ int main(int argc, char **argv) {
                 help_noun(argv[1]);
                 return 0;
         }
+        if (argc == 2 && command_is_noun(argv[1]) && !command_find(argv[1], NULL)) {
+                help_noun(argv[1]);
+                return error_exit_code(ERROR_USAGE);
+        }
         if (command_parse(argc - 1, argv + 1, &call, &err) < 0)
                 return finish(&err, wished_format(argc, argv));
         if (call.help) {

@@ -111,7 +111,7 @@ static void format_cell(const json_t *row, const struct column *column, bool peo
         } else {
                 format_plain(value, cell);
                 if (people && !cell[0])
-                        snprintf(cell, CELL_MAX, "-");
+                        snprintf(cell, CELL_MAX, column->kind == COLUMN_TEXT_OR_ALL ? "all" : "-");
         }
 }
 

@@ -12,6 +12,7 @@ int output_parse_format(const char *text, enum output_format *ret, struct error 
 
 enum column_kind {
         COLUMN_TEXT,
+        COLUMN_TEXT_OR_ALL, // an array; one that is empty means all
         COLUMN_SIZE,
         COLUMN_NUMBER,
         COLUMN_AGE,

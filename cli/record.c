@@ -248,6 +248,11 @@ static json_t *record_transfer(const Drover__TransferRecord *transfer) {
         set(o, "bytes_wire", number(state->bytes_wire));
         set(o, "bytes_zero", number(state->bytes_zero));
         set(o, "bytes_reused", number(state->bytes_reused));
+        set(o, "bytes_kept", number(state->bytes_kept));
+        set(o, "bytes_resent", number(state->bytes_resent));
+        set_text(o, "choice", state->choice);
+        set(o, "compression_level", number(state->compression_level));
+        set(o, "rate_bytes_per_second", number_or_null(state->rate_bytes_per_second));
         set(o, "rate_bytes_per_second", number_or_null(state->rate_bytes_per_second));
         set(o, "resumed", number(transfer->resumed));
         set(o, "attempt", number(transfer->attempt));
@@ -264,6 +269,10 @@ json_t *record_job(const Drover__JobRecord *job, bool whole) {
         set_text(o, "vm_uuid", job->vm_uuid);
         set_text(o, "source", job->source);
         set_text(o, "target", job->target);
+        set_text(o, "clone", job->clone);
+        set_text(o, "clone_uuid", job->clone_uuid);
+        set_text(o, "undoes", job->undoes);
+        set_text(o, "undone_by", job->undone_by);
         set_text(o, "user", job->user);
         set(o, "created_at", output_time(job->created_at));
         set(o, "started_at", output_time(job->started_at));
@@ -313,11 +322,28 @@ json_t *record_audit(const Drover__AuditRecord *audit) {
         return o;
 }
 
+// Of a clone; chosen anew when it is done.
+static json_t *record_identity(const Drover__MovePlan *plan) {
+        if (!plan->identity)
+                return json_null();
+        json_t *o = json_object(), *macs = json_array();
+        set_text(o, "uuid", plan->identity->uuid);
+        for (size_t i = 0; i < plan->identity->n_macs; i++)
+                json_array_append_new(macs, json_pack("{s:s,s:s}", "from", plan->identity->macs[i]->from, "to",
+                                                      plan->identity->macs[i]->to));
+        set(o, "macs", macs);
+        return o;
+}
+
 json_t *record_plan(const Drover__MovePlan *plan) {
         json_t *o = json_object(), *disks = json_array(), *steps = json_array(), *refusals = json_array();
         set_text(o, "vm", plan->vm_name);
         set_text(o, "vm_uuid", plan->vm_uuid);
         set_text(o, "new_name", plan->new_name);
+        set(o, "clone", json_boolean(plan->clone));
+        set(o, "identity", record_identity(plan));
+        set_text(o, "undoes", plan->undoes);
+        set(o, "revives", json_boolean(plan->revives));
         set_text(o, "source", plan->source_name);
         set_text(o, "target", plan->target_name);
         set(o, "stops", json_boolean(plan->was_running));

@@ -25,7 +25,7 @@ COLLECT(collect, USERS, users, users, record_user(reply->users->users[i]))
 static const struct column columns[] = {
         {"NAME", "name", COLUMN_TEXT, false},
         {"ROLE", "role", COLUMN_TEXT, false},
-        {"SITES", "sites", COLUMN_TEXT, false},
+        {"SITES", "sites", COLUMN_TEXT_OR_ALL, false},
         {"STATE", "state", COLUMN_TEXT, false},
         {"SEEN", "last_seen_at", COLUMN_AGE, false},
         {"EXPIRES", "certificate_expires_at", COLUMN_TIME, true},
