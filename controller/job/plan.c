@@ -5,6 +5,7 @@
  */
 #include "controller/job/plan.h"
 #include "controller/job/plan_checks.h"
+#include "controller/job/plan_format.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include "common/units.h"
@@ -40,11 +41,12 @@ static const char *first_pool(const struct plan_context *context, const Drover__
 }
 
 static char *plan_volume(const struct plan_context *context, const Drover__Disk *disk, const Drover__MoveDisk *move) {
-        const char *volume = disk->volume[0] ? disk->volume : base_name(disk->path);
         if (context->clone)
                 return plan_clone_volume(context, disk, move);
+        _cleanup_(free_p) char *volume =
+                plan_format_volume(move, disk->volume[0] ? disk->volume : base_name(disk->path));
         if (!plan_volume_taken(context, move->pool, volume))
-                return memory_string(volume);
+                return steal(&volume);
         char *other = memory_format("%s-%s.%s", context->plan->new_name, disk->target, plan_suffix(move->format));
         plan_warn(context, "%s: volume %s exists in pool %s at %s; the copy will be named %s", disk->target, volume,
                   move->pool, context->plan->target_name, other);
@@ -52,18 +54,12 @@ static char *plan_volume(const struct plan_context *context, const Drover__Disk 
 }
 
 static Drover__MoveDisk *plan_disk(const struct plan_context *context, const Drover__Disk *disk) {
-        bool linked = context->clone && context->clone->linked;
         Drover__MoveDisk *move = new (Drover__MoveDisk);
         drover__move_disk__init(move);
         move->target = memory_string(disk->target);
-        move->format = memory_string(linked ? "qcow2" : disk->format);
-        if (linked) { // laid over the original's image, whatever that is
-                move->source_format = memory_string(disk->format);
-                move->backing_target = memory_string(disk->target);
-        }
         move->file_bytes = disk->file_bytes;
-        move->allocation_bytes = disk->allocation_bytes;
         move->capacity_bytes = disk->capacity_bytes;
+        plan_format_disk(context, disk, move);
         move->source_pool = memory_string(disk->pool);
         move->pool = memory_string(context->request->pool[0] ? context->request->pool : first_pool(context, disk));
         move->volume = plan_volume(context, disk, move);

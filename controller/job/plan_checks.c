@@ -4,6 +4,7 @@
  * reason at once. Pure, like the plan.
  */
 #include "controller/job/plan_checks.h"
+#include "controller/job/plan_format.h"
 #include "common/memory.h"
 #include "common/units.h"
 
@@ -164,10 +165,16 @@ static void check_running(struct plan_context *context) {
 static void check_obstacles(struct plan_context *context) {
         const Drover__Domain *domain = context->vm->domain;
         bool same_host = context->vm->host == context->target;
-        for (size_t i = 0; i < domain->n_obstacles; i++)
-                if (plan_obstacle_counts(domain->obstacles[i], context->clone != NULL, same_host))
-                        plan_refuse(context, domain->obstacles[i]->code, memory_string(domain->obstacles[i]->message),
-                                    memory_string(domain->obstacles[i]->hint));
+        for (size_t i = 0; i < domain->n_obstacles; i++) {
+                const Drover__Obstacle *obstacle = domain->obstacles[i];
+                bool mends = plan_format_mends(obstacle);
+                // Formats are looked at disk by disk.
+                if (!plan_obstacle_counts(obstacle, context->clone != NULL, same_host) ||
+                    strcmp(obstacle->code, "format") == 0 || (mends && plan_format_wanted(context)))
+                        continue;
+                plan_refuse(context, obstacle->code, memory_string(obstacle->message),
+                            mends ? plan_format_hint(obstacle) : memory_string(obstacle->hint));
+        }
 }
 
 static void check_clone_name(struct plan_context *context) {
@@ -270,6 +277,8 @@ static void check_pool_exists(struct plan_context *context, const Drover__MoveDi
 
 // What a disk can grow to there, not what it takes now: a move that fits only today is refused (fault 71).
 static uint64_t disk_can_grow_to(const Drover__MoveDisk *disk) {
+        if (plan_format_converts(disk)) // the old file's length says nothing about the new one's
+                return disk->capacity_bytes;
         return disk->capacity_bytes > disk->file_bytes ? disk->capacity_bytes : disk->file_bytes;
 }
 
@@ -292,21 +301,6 @@ static void check_space(struct plan_context *context) {
         }
 }
 
-static void check_disk_format(struct plan_context *context, const Drover__MoveDisk *disk) {
-        const char *wanted = context->request->format;
-        if (strcmp(disk->format, "qcow2") != 0 && strcmp(disk->format, "raw") != 0)
-                plan_refuse(context, "format",
-                            memory_format("%s: images of format %s cannot be carried, only qcow2 and raw", disk->target,
-                                          disk->format),
-                            memory_format("convert it first: qemu-img convert -f %s -O qcow2, with the VM off",
-                                          disk->format));
-        else if (wanted[0] && strcmp(wanted, "keep") != 0 && strcmp(wanted, disk->format) != 0)
-                plan_refuse(context, "format",
-                            memory_format("%s: it is %s, and a move carries images as they are", disk->target,
-                                          disk->format),
-                            memory_string("--format keep"));
-}
-
 static void check_linked(struct plan_context *context) {
         const Drover__MovePlan *plan = context->plan;
         if (!context->clone || !context->clone->linked)
@@ -327,7 +321,7 @@ static void check_linked(struct plan_context *context) {
 
 static void check_disks(struct plan_context *context) {
         for (size_t i = 0; i < context->plan->n_disks; i++) {
-                check_disk_format(context, context->plan->disks[i]);
+                plan_format_check(context, context->plan->disks[i]);
                 check_pool_exists(context, context->plan->disks[i]);
         }
         check_space(context);

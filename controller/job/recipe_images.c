@@ -4,6 +4,7 @@
  * recipe_parts.h.
  */
 #include "controller/job/recipe_parts.h"
+#include "controller/job/plan_format.h"
 #include "common/memory.h"
 
 #include <stdio.h>
@@ -37,13 +38,18 @@ int recipe_accept_images(struct job *job, struct job_step *step, const Drover__A
         return 0;
 }
 
+// Of an image that is made anew, what travels is what the guest sees.
+static uint64_t disk_bytes(const Drover__MoveDisk *planned, const Drover__MoveDisk *found) {
+        return plan_format_converts(planned) ? found->capacity_bytes : found->file_bytes;
+}
+
 uint64_t recipe_item_bytes(const struct job *job, unsigned item) {
         Drover__AgentResult *result =
                 job_step_result(job_step_named((struct job *) job, job->plan->clone ? "hold" : "fence"));
-        uint64_t bytes = item < job->plan->n_disks ? job->plan->disks[item]->file_bytes : job->plan->nvram_bytes;
+        const Drover__MoveDisk *disk = item < job->plan->n_disks ? job->plan->disks[item] : NULL;
+        uint64_t bytes = disk ? disk_bytes(disk, disk) : job->plan->nvram_bytes;
         if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_FENCE)
-                bytes = item < result->fence->n_disks ? result->fence->disks[item]->file_bytes
-                                                      : result->fence->nvram_bytes;
+                bytes = disk ? disk_bytes(disk, result->fence->disks[item]) : result->fence->nvram_bytes;
         if (result)
                 proto_free(&result->base);
         return bytes;
@@ -74,6 +80,8 @@ FILL(send) { // the runner adds the order, with a ticket for this attempt
         verb->item = recipe_item_kind(job, step->item);
         verb->target = memory_string(recipe_item_name(job, step->item));
         verb->file_bytes = recipe_item_bytes(job, step->item);
+        if (step->item < job->plan->n_disks && plan_format_converts(job->plan->disks[step->item]))
+                verb->format = memory_string(job->plan->disks[step->item]->source_format);
         if (job->plan->clone) {
                 verb->in_place = true;
                 verb->source_uuid = memory_string(job->plan->vm_uuid);

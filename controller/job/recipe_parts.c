@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* What is done to a VM as a whole in more than one kind of job; see recipe_parts.h. */
 #include "controller/job/recipe_parts.h"
+#include "controller/job/plan_format.h"
 #include "common/memory.h"
 
 #include <stdlib.h>
@@ -63,6 +64,7 @@ FILL(check) {
         UNUSED;
         VERB(request, move_inspect, MOVE_INSPECT, move_inspect, MoveInspect)
         verb->definition_sha256 = memory_string(job->plan->definition_sha256);
+        verb->converts = plan_format_any(job->plan);
         return 0;
 }
 
@@ -72,8 +74,9 @@ static int accept_check(struct job *job, struct job_step *step, const Drover__Ag
                 result->value_case == DROVER__AGENT_RESULT__VALUE_INSPECT ? result->inspect : NULL;
         if (!inspect || !inspect->domain)
                 return error_set(err, ERROR_PROTOCOL, "the agent's answer holds no definition");
-        if (inspect->domain->n_obstacles > 0)
-                return error_set(err, ERROR_REFUSED, "%s", inspect->domain->obstacles[0]->message);
+        for (size_t i = 0; i < inspect->domain->n_obstacles; i++)
+                if (!plan_format_any(job->plan) || !plan_format_mends(inspect->domain->obstacles[i]))
+                        return error_set(err, ERROR_REFUSED, "%s", inspect->domain->obstacles[i]->message);
         if (strcmp(inspect->domain->uuid, job->plan->vm_uuid) != 0)
                 return error_set(err, ERROR_PROTOCOL, "the agent answered for another VM");
         return 0;
@@ -113,6 +116,10 @@ FILL(fence) {
         verb->definition_sha256 = memory_string(job->plan->definition_sha256);
         verb->n_targets = job->plan->n_disks;
         verb->targets = recipe_targets(job->plan);
+        verb->converted = new_array(char *, job->plan->n_disks + 1);
+        for (size_t i = 0; i < job->plan->n_disks; i++)
+                if (plan_format_converts(job->plan->disks[i]))
+                        verb->converted[verb->n_converted++] = memory_string(job->plan->disks[i]->target);
         if (job->plan->revives)
                 verb->images_version = memory_string(job->plan->images_version);
         return 0;

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* What `--format` makes of a plan (see plan_format.h). */
+#include "controller/job/plan_format.h"
+#include "common/cleanup.h"
+#include "common/memory.h"
+
+#include <string.h>
+
+const char *plan_format_wanted(const struct plan_context *context) {
+        const char *format = context->request->format;
+        return format[0] && strcmp(format, "keep") != 0 ? format : NULL;
+}
+
+static bool is_linked(const struct plan_context *context) {
+        return context->clone && context->clone->linked;
+}
+
+void plan_format_disk(const struct plan_context *context, const Drover__Disk *disk, Drover__MoveDisk *move) {
+        const char *wanted = plan_format_wanted(context);
+        move->allocation_bytes = disk->allocation_bytes;
+        if (is_linked(context)) { // laid over the original's image, whatever that is
+                move->format = memory_string("qcow2");
+                move->source_format = memory_string(disk->format);
+                move->backing_target = memory_string(disk->target);
+                return;
+        }
+        bool layered = disk->n_backing_chain > 0;
+        if (!wanted || (strcmp(wanted, disk->format) == 0 && !layered)) {
+                move->format = memory_string(disk->format);
+                return;
+        }
+        move->format = memory_string(wanted);
+        move->source_format = memory_string(disk->format);
+        // What lies below it comes along, and what was compressed is not any more: nobody knows more than the bound.
+        if (layered || strcmp(disk->format, "vmdk") == 0)
+                move->allocation_bytes = disk->capacity_bytes;
+}
+
+bool plan_format_converts(const Drover__MoveDisk *disk) {
+        return disk->source_format[0] && !disk->backing_target[0];
+}
+
+bool plan_format_any(const Drover__MovePlan *plan) {
+        for (size_t i = 0; i < plan->n_disks; i++)
+                if (plan_format_converts(plan->disks[i]))
+                        return true;
+        return false;
+}
+
+char *plan_format_volume(const Drover__MoveDisk *move, const char *volume) {
+        static const char *const endings[] = {".qcow2", ".qcow", ".img", ".raw", ".vmdk"};
+        size_t length = strlen(volume);
+        if (!plan_format_converts(move) || strcmp(move->format, move->source_format) == 0)
+                return memory_string(volume);
+        for (unsigned i = 0; i < ARRAY_SIZE(endings); i++) {
+                size_t ending = strlen(endings[i]);
+                if (length > ending && strcasecmp(volume + length - ending, endings[i]) == 0)
+                        return memory_format("%.*s.%s", (int) (length - ending), volume, plan_suffix(move->format));
+        }
+        return memory_string(volume);
+}
+
+bool plan_format_mends(const Drover__Obstacle *obstacle) {
+        return strcmp(obstacle->code, "backing-chain") == 0 || strcmp(obstacle->code, "format") == 0;
+}
+
+char *plan_format_hint(const Drover__Obstacle *obstacle) {
+        static const char option[] = "--format qcow2, or raw, makes it one image on the way";
+        return obstacle->hint[0] ? memory_format("%s; or: %s", option, obstacle->hint) : memory_string(option);
+}
+
+static bool is_among(const char *format, const char *const *formats, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(formats[i], format) == 0)
+                        return true;
+        return false;
+}
+
+static void check_converted(struct plan_context *context, const Drover__MoveDisk *disk) {
+        static const char *const read[] = {"raw", "qcow2", "vmdk"};
+        size_t snapshots = context->vm->domain->n_snapshots;
+        if (!is_among(disk->source_format, read, ARRAY_SIZE(read)))
+                plan_refuse(context, "format",
+                            memory_format("%s: images of format %s are not read, only raw, qcow2 and vmdk",
+                                          disk->target, disk->source_format),
+                            memory_format("convert it first: qemu-img convert -f %s -O qcow2, with the VM off",
+                                          disk->source_format));
+        if (snapshots > 0 && !context->clone && strcmp(disk->source_format, "qcow2") == 0)
+                plan_refuse(
+                        context, "snapshot",
+                        memory_format("%s: %zu snapshot%s in the image would be lost in another format", disk->target,
+                                      snapshots, snapshots == 1 ? "" : "s"),
+                        memory_format("--format keep, or: virsh snapshot-delete %s NAME", context->vm->domain->name));
+        if (disk->capacity_bytes == 0)
+                plan_refuse(context, "format",
+                            memory_format("%s: how large its disk is is not known, so room for it cannot be planned",
+                                          disk->target),
+                            NULL);
+}
+
+void plan_format_check(struct plan_context *context, const Drover__MoveDisk *disk) {
+        static const char *const carried[] = {"raw", "qcow2"};
+        if (plan_format_converts(disk))
+                check_converted(context, disk);
+        else if (!is_among(disk->format, carried, ARRAY_SIZE(carried)))
+                plan_refuse(context, "format",
+                            memory_format("%s: an image of format %s does not travel as it is, only qcow2 and raw do",
+                                          disk->target, disk->format),
+                            strcmp(disk->format, "vmdk") == 0
+                                    ? memory_string("--format qcow2, or raw, converts it on the way")
+                                    : memory_format("convert it first: qemu-img convert -f %s -O qcow2, with the VM "
+                                                    "off",
+                                                    disk->format));
+}

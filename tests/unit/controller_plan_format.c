@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Plans with --format: which images are made anew, under which names, and what is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "controller/job/plan.h"
+#include "fleet_fixture.h"
+
+static Drover__MovePlan *plan;
+
+static Drover__Domain *erp(void) {
+        return fleet_vm_on(fleet, lyon, ERP)->domain;
+}
+
+static void ask(const char *format) {
+        struct error err = ERROR_INIT;
+        Drover__VmMove request = DROVER__VM_MOVE__INIT;
+        request.vm = (char *) "erp";
+        request.host = (char *) "nantes/kvm2";
+        request.stop = DROVER__STOP_MODE__STOP_SHUTDOWN;
+        request.format = (char *) format;
+        must(plan_move(fleet, &request, &plan, &err), &err);
+}
+
+static void done(void) {
+        proto_free(&plan->base);
+        plan = NULL;
+}
+
+static void set(char **text, const char *value) {
+        if (*text != protobuf_c_empty_string)
+                free(*text);
+        *text = memory_string(value);
+}
+
+static void assert_disk(unsigned i, const char *source_format, const char *format, const char *volume) {
+        assert_true(i < plan->n_disks);
+        assert_string_equal(plan->disks[i]->source_format, source_format);
+        assert_string_equal(plan->disks[i]->format, format);
+        assert_string_equal(plan->disks[i]->volume, volume);
+}
+
+static void assert_refusal(size_t i, const char *code, const char *message, const char *hint) {
+        assert_true(i < plan->n_refusals);
+        assert_string_equal(plan->refusals[i]->code, code);
+        assert_string_equal(plan->refusals[i]->message, message);
+        assert_string_equal(plan->refusals[i]->hint, hint);
+}
+
+static void lay_over(Drover__Disk *disk, const char *below) {
+        disk->backing_chain = new_array(char *, 1);
+        disk->backing_chain[disk->n_backing_chain++] = memory_string(below);
+        Drover__Obstacle *obstacle = new (Drover__Obstacle);
+        drover__obstacle__init(obstacle);
+        obstacle->code = memory_string("backing-chain");
+        obstacle->message = memory_format("disk %s: its image depends on %s", disk->target, below);
+        obstacle->hint = memory_string("virsh blockpull");
+        erp()->obstacles = new_array(Drover__Obstacle *, 1);
+        erp()->obstacles[erp()->n_obstacles++] = obstacle;
+}
+
+static void images_of_the_wanted_format_travel_as_they_are(void **state) {
+        (void) state;
+        ask("raw");
+        assert_int_equal(plan->n_refusals, 0);
+        assert_disk(0, "qcow2", "raw", "erp-vda.img");
+        assert_disk(1, "", "raw", "erp-vdb.raw");
+        done();
+        ask("qcow2");
+        assert_disk(0, "", "qcow2", "erp-vda.qcow2");
+        assert_disk(1, "raw", "qcow2", "erp-vdb.qcow2");
+        done();
+        ask("keep");
+        assert_disk(0, "", "qcow2", "erp-vda.qcow2");
+        assert_disk(1, "", "raw", "erp-vdb.raw");
+        done();
+}
+
+static void a_volume_without_a_known_ending_keeps_its_name(void **state) {
+        (void) state;
+        set(&erp()->disks[0]->volume, "data.2024");
+        ask("raw");
+        assert_disk(0, "qcow2", "raw", "data.2024");
+        done();
+}
+
+static void a_vmdk_needs_a_format(void **state) {
+        (void) state;
+        set(&erp()->disks[1]->format, "vmdk");
+        set(&erp()->disks[1]->volume, "erp-vdb.vmdk");
+        ask("");
+        assert_int_equal(plan->n_refusals, 1);
+        assert_refusal(0, "format", "vdb: an image of format vmdk does not travel as it is, only qcow2 and raw do",
+                       "--format qcow2, or raw, converts it on the way");
+        done();
+        ask("qcow2");
+        assert_int_equal(plan->n_refusals, 0);
+        assert_disk(1, "vmdk", "qcow2", "erp-vdb.qcow2");
+        assert_int_equal(plan->disks[1]->allocation_bytes, GIB); // what is compressed grows
+        done();
+}
+
+static void a_format_that_is_not_read_is_refused(void **state) {
+        (void) state;
+        set(&erp()->disks[1]->format, "vdi");
+        ask("qcow2");
+        assert_int_equal(plan->n_refusals, 1);
+        assert_refusal(0, "format", "vdb: images of format vdi are not read, only raw, qcow2 and vmdk",
+                       "convert it first: qemu-img convert -f vdi -O qcow2, with the VM off");
+        done();
+}
+
+static void a_chain_is_flattened_only_when_asked(void **state) {
+        (void) state;
+        lay_over(erp()->disks[0], "/pool/base.qcow2");
+        ask("keep");
+        assert_int_equal(plan->n_refusals, 1);
+        assert_refusal(0, "backing-chain", "disk vda: its image depends on /pool/base.qcow2",
+                       "--format qcow2, or raw, makes it one image on the way; or: virsh blockpull");
+        done();
+        ask("qcow2");
+        assert_int_equal(plan->n_refusals, 0);
+        assert_disk(0, "qcow2", "qcow2", "erp-vda.qcow2");
+        assert_int_equal(plan->disks[0]->allocation_bytes, 4 * GIB); // nobody knows how much lies below
+        done();
+}
+
+static void snapshots_in_an_image_that_would_be_lost_are_refused(void **state) {
+        (void) state;
+        Drover__Snapshot *snapshot = new (Drover__Snapshot);
+        drover__snapshot__init(snapshot);
+        snapshot->name = memory_string("before");
+        erp()->snapshots = new_array(Drover__Snapshot *, 1);
+        erp()->snapshots[erp()->n_snapshots++] = snapshot;
+        ask("keep");
+        assert_int_equal(plan->n_refusals, 0);
+        done();
+        ask("raw");
+        assert_int_equal(plan->n_refusals, 1);
+        assert_refusal(0, "snapshot", "vda: 1 snapshot in the image would be lost in another format",
+                       "--format keep, or: virsh snapshot-delete erp NAME");
+        done();
+        ask("qcow2"); // that disk stays as it is
+        assert_int_equal(plan->n_refusals, 0);
+        done();
+}
+
+static void fault_71_a_converted_image_counts_with_its_disk(void **state) {
+        (void) state;
+        erp()->disks[0]->file_bytes = 400 * GIB; // full of old snapshots and leaks
+        ask("keep");
+        assert_int_equal(plan->n_refusals, 1);
+        done();
+        ask("raw");
+        assert_int_equal(plan->n_refusals, 0);
+        done();
+        tell_picture(nantes, NULL, 3 * GIB);
+        ask("raw");
+        assert_refusal(0, "no-space", "its disks can grow to 5.0 GiB and pool default at nantes/kvm2 has 3.0 GiB free",
+                       "--pool POOL chooses another pool, or make room there");
+        done();
+}
+
+static void fault_57_a_format_is_one_of_three_words(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        Drover__VmMove request = DROVER__VM_MOVE__INIT;
+        request.vm = (char *) "erp";
+        request.host = (char *) "nantes/kvm2";
+        request.format = (char *) "qcow2,file.filename=/etc/shadow";
+        assert_int_equal(plan_move(fleet, &request, &plan, &err), -1);
+        assert_error(err, ERROR_INVALID, "--format qcow2,file.filename=/etc/shadow: it is keep, qcow2 or raw");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                FLEET_TEST(images_of_the_wanted_format_travel_as_they_are),
+                FLEET_TEST(a_volume_without_a_known_ending_keeps_its_name),
+                FLEET_TEST(a_vmdk_needs_a_format),
+                FLEET_TEST(a_format_that_is_not_read_is_refused),
+                FLEET_TEST(a_chain_is_flattened_only_when_asked),
+                FLEET_TEST(snapshots_in_an_image_that_would_be_lost_are_refused),
+                FLEET_TEST(fault_71_a_converted_image_counts_with_its_disk),
+                FLEET_TEST(fault_57_a_format_is_one_of_three_words),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
