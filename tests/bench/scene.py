@@ -75,6 +75,9 @@ class Scene:
     def where(self):
         return place(known(self.lab, VM))
 
+    def wait_there(self, vm, host):
+        wait_for(f"{vm} at {host}", 15, lambda: place(known(self.lab, vm)) == host)
+
     def disk(self, vm=VM):
         return self.lab.drover("vm", "show", vm)["disks"][0]["path"]
 
@@ -91,6 +94,7 @@ class Scene:
         self.line("none")
         if self.where() != host:
             self.lab.drover("vm", "move", VM, host, timeout=1200)
+            self.wait_there(VM, host)
         if purge:
             self.purge()
 
@@ -111,6 +115,7 @@ class Scene:
         job = self.lab.drover("vm", "move", vm, target, *options, timeout=3600)
         seconds = time.monotonic() - begun
         self.resident.append(max(map(high_mark_mib, agents)))
+        self.wait_there(vm, target)
         job = self.lab.drover("job", "show", job["id"])
         return Move(seconds, next(s["duration_seconds"] for s in job["steps"] if s["name"] == "receive-vda"), job)
 

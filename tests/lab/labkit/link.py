@@ -65,10 +65,16 @@ def change(lab, site, **wanted):
 def reset(lab, site):
     """Reset every TCP connection between a host of the site and anybody beyond: both ends get an error at once, wherever they are
     in what they say."""
+    inside = f"10.78.{lab.sites[site]}."
     for node in lab.hosts:
         if node.site == site:
-            # Its last words are about IPv6, which it cannot filter so; it has done IPv4 by then.
-            enter.attempt(node, "ss", "-4", "-n", "-K", "state", "connected", "not", "dst", f"10.78.{lab.sites[site]}.0/24")
+            listing = enter.attempt(node, "ss", "-H", "-t", "-n", "state", "connected").stdout
+            pairs = re.findall(r"^\S+ +\d+ +\d+ +\S+:(\d+) +\[?(?:::ffff:)?([\d.]+)\]?:(\d+)", listing, re.M)
+            ports = [f"( sport = :{ours} and dport = :{theirs} )" for ours, peer, theirs in pairs if not peer.startswith((inside, "127."))]
+            if ports:
+                # It complains of what it meets of the other family, and has done its work by then.
+                for family in ("-4", "-6"):
+                    enter.attempt(node, "ss", family, "-t", "-n", "-K", " or ".join(ports))
 
 
 def ends(lab, site, link):
