@@ -5,6 +5,8 @@
  */
 #include "controller/job/plan.h"
 #include "controller/job/plan_checks.h"
+#include "controller/job/plan_format.h"
+#include "common/cleanup.h"
 #include "common/memory.h"
 #include "common/random.h"
 
@@ -25,18 +27,17 @@ static char *renamed_volume(const struct plan_context *context, const char *volu
         return memory_format("%s%s", context->plan->new_name, volume + length);
 }
 
-// A linked clone of a raw image is qcow2, and its name does not say otherwise.
-static bool fits(const struct plan_context *context, const char *pool, const char *volume, const char *format,
-                 const char *source_format) {
-        return volume && strlen(volume) <= NAME_VOLUME_MAX && strcmp(format, source_format) == 0 &&
-               !plan_volume_taken(context, pool, volume);
+static bool fits(const struct plan_context *context, const Drover__MoveDisk *move, const char *volume) {
+        // A linked clone of a raw image is qcow2, and its name does not say otherwise.
+        bool misleads = move->backing_target[0] && strcmp(move->format, move->source_format) != 0;
+        return !misleads && strlen(volume) <= NAME_VOLUME_MAX && !plan_volume_taken(context, move->pool, volume);
 }
 
 char *plan_clone_volume(const struct plan_context *context, const Drover__Disk *disk, const Drover__MoveDisk *move) {
-        char *volume = renamed_volume(context, disk->volume);
-        if (fits(context, move->pool, volume, move->format, disk->format))
-                return volume;
-        free(volume);
+        _cleanup_(free_p) char *renamed = renamed_volume(context, disk->volume);
+        _cleanup_(free_p) char *volume = renamed ? plan_format_volume(move, renamed) : NULL;
+        if (volume && fits(context, move, volume))
+                return steal(&volume);
         return memory_format("%s-%s.%s", context->plan->new_name, disk->target, plan_suffix(move->format));
 }
 

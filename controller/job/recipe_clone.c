@@ -10,6 +10,7 @@
  * stopped: undone by discard (target) and, if it was to be stopped, release (source), which starts it again.
  */
 #include "controller/job/plan.h"
+#include "controller/job/plan_format.h"
 #include "controller/job/recipe_parts.h"
 #include "common/memory.h"
 
@@ -25,6 +26,7 @@ FILL(check) {
         VERB(request, move_inspect, MOVE_INSPECT, move_inspect, MoveInspect)
         verb->definition_sha256 = memory_string(job->plan->definition_sha256);
         verb->for_clone = true;
+        verb->converts = plan_format_any(job->plan);
         return 0;
 }
 
@@ -34,9 +36,13 @@ static int accept_check(struct job *job, struct job_step *step, const Drover__Ag
                 result->value_case == DROVER__AGENT_RESULT__VALUE_INSPECT ? result->inspect : NULL;
         if (!inspect || !inspect->domain)
                 return error_set(err, ERROR_PROTOCOL, "the agent's answer holds no definition");
-        for (size_t i = 0; i < inspect->domain->n_obstacles; i++)
-                if (plan_obstacle_counts(inspect->domain->obstacles[i], true, on_one_host(job)))
-                        return error_set(err, ERROR_REFUSED, "%s", inspect->domain->obstacles[i]->message);
+        bool converts = plan_format_any(job->plan);
+        for (size_t i = 0; i < inspect->domain->n_obstacles; i++) {
+                const Drover__Obstacle *obstacle = inspect->domain->obstacles[i];
+                if (plan_obstacle_counts(obstacle, true, on_one_host(job)) &&
+                    !(converts && plan_format_mends(obstacle)))
+                        return error_set(err, ERROR_REFUSED, "%s", obstacle->message);
+        }
         if (strcmp(inspect->domain->uuid, job->plan->vm_uuid) != 0)
                 return error_set(err, ERROR_PROTOCOL, "the agent answered for another VM");
         return 0;
