@@ -46,6 +46,20 @@ int image_tool_create(int fd, uint64_t bytes, struct error *err) {
         return code == 0 ? 0 : error_prefix(err, "make the image");
 }
 
+int image_tool_create_over(int fd, uint64_t bytes, const char *base, const char *format, struct error *err) {
+        char size[24];
+        int code;
+        if (base[0] != '/') // neither an option nor one of QEMU's protocols
+                return error_set(err, ERROR_INVALID, "%s is not an absolute path", base);
+        snprintf(size, sizeof(size), "%llu", (unsigned long long) bytes);
+        const char *const argv[] = {
+                PROGRAM, "create", "-q", "-u",   "-f",      "qcow2", "-o", "compat=1.1,cluster_size=65536",
+                "-b",    base,     "-F", format, FILE_NAME, size,    NULL};
+        if (run(argv, fd, &code, err) < 0)
+                return -1;
+        return code == 0 ? 0 : error_prefix(err, "make the image");
+}
+
 int image_tool_repair(int fd, struct error *err) {
         static const char *const argv[] = {PROGRAM, "check", "-q", "-f", "qcow2", "-r", "leaks", FILE_NAME, NULL};
         int code;

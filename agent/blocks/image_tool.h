@@ -6,5 +6,8 @@
 
 // Makes the file an empty qcow2 image with a disk of so many bytes (whole sectors), whatever it held.
 int image_tool_create(int fd, uint64_t bytes, struct error *err);
+// The same, laid over another image of this host: what is not written here is read there. `base` is the absolute path
+// of one that libvirt knows and `format` its own; it is written down, and not opened.
+int image_tool_create_over(int fd, uint64_t bytes, const char *base, const char *format, struct error *err);
 // Gives back what a killed writer left over in a qcow2 image. ERROR_CORRUPT when more than that is wrong with it.
 int image_tool_repair(int fd, struct error *err);

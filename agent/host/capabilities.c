@@ -7,6 +7,7 @@
 #include "agent/host/tree.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
+#include <stdio.h>
 #include <string.h>
 
 static bool contains(char *const *texts, unsigned n, const char *text) {
@@ -44,12 +45,16 @@ static void add_guest(struct capabilities *capabilities, const xmlNode *guest) {
         }
 }
 
-int capabilities_read(virConnectPtr conn, struct capabilities *ret, struct error *err) {
+static int read_document(virConnectPtr conn, xmlDoc **ret, struct error *err) {
         _cleanup_(free_p) char *xml = virConnectGetCapabilities(conn);
         if (!xml)
                 return connection_error(err, "ask what this host offers");
+        return tree_parse("what libvirt says of this host", xml, strlen(xml), ret, err);
+}
+
+int capabilities_read(virConnectPtr conn, struct capabilities *ret, struct error *err) {
         _cleanup_(tree_free_p) xmlDoc *doc = NULL;
-        if (tree_parse("what libvirt says of this host", xml, strlen(xml), &doc, err) < 0)
+        if (read_document(conn, &doc, err) < 0)
                 return -1;
         const xmlNode *root = xmlDocGetRootElement(doc);
         *ret = (struct capabilities){0};
@@ -72,4 +77,18 @@ void capabilities_fini(struct capabilities *capabilities) {
 
 bool capabilities_offer(const struct capabilities *capabilities, const char *domain_type) {
         return contains(capabilities->domain_types, capabilities->n_domain_types, domain_type);
+}
+
+int capabilities_qemu_owner(virConnectPtr conn, unsigned *ret_uid, unsigned *ret_gid, struct error *err) {
+        _cleanup_(tree_free_p) xmlDoc *doc = NULL;
+        if (read_document(conn, &doc, err) < 0)
+                return -1;
+        const xmlNode *host = tree_child(xmlDocGetRootElement(doc), "host");
+        for (const xmlNode *at = host ? tree_child(host, "secmodel") : NULL; at; at = tree_next(at, "secmodel")) {
+                _cleanup_(free_p) char *model = tree_find_text(at, "model");
+                _cleanup_(free_p) char *label = tree_find_text(at, "baselabel"); // "+64055:+109"
+                if (model && label && strcmp(model, "dac") == 0 && sscanf(label, "+%u:+%u", ret_uid, ret_gid) == 2)
+                        return 1;
+        }
+        return 0;
 }

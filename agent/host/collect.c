@@ -12,6 +12,7 @@
 #include "agent/host/definition_snapshot.h"
 #include "agent/host/obstacle.h"
 #include "agent/host/sharing.h"
+#include "agent/host/version.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <string.h>
@@ -24,6 +25,7 @@ struct reading {
         struct journal *journal;
         const struct pool_table *pools;
         Drover__Domain *domain;
+        char *nvram;
         struct error *err;
 };
 
@@ -54,8 +56,8 @@ static int read_definition(struct reading *reading) {
         definition_sha256(xml, length, digest);
         reading->domain->definition_sha256 = memory_string(digest);
         struct stat st;
-        _cleanup_(free_p) char *nvram = definition_nvram_file(definition);
-        if (nvram && stat(nvram, &st) == 0)
+        reading->nvram = definition_nvram_file(definition);
+        if (reading->nvram && stat(reading->nvram, &st) == 0)
                 reading->domain->nvram_bytes = (uint64_t) st.st_size;
         definition_free(definition);
         return r;
@@ -158,6 +160,7 @@ static int read_parts(struct reading *reading) {
                 return -1;
         bool active = state != VIR_DOMAIN_SHUTOFF && state != VIR_DOMAIN_CRASHED;
         collect_disks(reading->handle, reading->pools, active, *reading->domain->held_by_job, reading->domain);
+        version_of_domain(reading->domain, reading->nvram);
         if (read_managed_save(reading) < 0 || read_snapshots(reading) < 0 || read_checkpoints(reading) < 0)
                 return -1;
         return 0;
@@ -166,10 +169,10 @@ static int read_parts(struct reading *reading) {
 static int read_domain(virDomainPtr handle, struct journal *journal, const struct pool_table *pools,
                        Drover__Domain **ret, struct error *err) {
         _cleanup_(free_domain) Drover__Domain *domain = new_domain();
-        struct reading reading = {
-
-                .handle = handle, .journal = journal, .pools = pools, .domain = domain, .err = err};
-        if (read_parts(&reading) < 0)
+        struct reading reading = {.handle = handle, .journal = journal, .pools = pools, .domain = domain, .err = err};
+        int r = read_parts(&reading);
+        free(reading.nvram);
+        if (r < 0)
                 return error_prefix(err, "%s", virDomainGetName(handle));
         *ret = steal(&domain);
         return 0;

@@ -133,7 +133,8 @@ static unsigned images_of(const Drover__Domain *domain, struct sharing_image **r
                 images = memory_grow(images, n + 1 + disk->n_backing_chain, sizeof(*images));
                 n += sharing_image_of(disk->path, &images[n]);
                 for (size_t j = 0; j < disk->n_backing_chain; j++)
-                        n += sharing_image_of(disk->backing_chain[j], &images[n]);
+                        if (sharing_image_of(disk->backing_chain[j], &images[n]))
+                                images[n++].base = true;
         }
         *ret = images;
         return n;
@@ -149,10 +150,10 @@ static char *name_of(virConnectPtr conn, const char *uuid) {
         return NULL;
 }
 
-static void check_disk(virConnectPtr conn, Drover__Domain *domain, Drover__Disk *disk) {
-        struct sharing_image image;
+static void check_own(virConnectPtr conn, Drover__Domain *domain, Drover__Disk *disk,
+                      const struct sharing_image *image) {
         char uuid[NAME_UUID_LENGTH + 1];
-        if (!sharing_image_of(disk->path, &image) || !sharing_other(domain->uuid, &image, uuid))
+        if (!sharing_other(domain->uuid, image, uuid))
                 return;
         _cleanup_(free_p) char *name = name_of(conn, uuid);
         if (!name)
@@ -161,6 +162,30 @@ static void check_disk(virConnectPtr conn, Drover__Domain *domain, Drover__Disk 
         _cleanup_(free_p) char *hint =
                 memory_format("give %s an image of its own, or remove the disk there: virsh edit %s", name, name);
         obstacle_add(domain, "shared-disk", hint, "disk %s: %s uses the same image", disk->target, name);
+}
+
+// Renamed or written to, it would take the images that are laid over it with it.
+static void check_base(virConnectPtr conn, Drover__Domain *domain, Drover__Disk *disk, struct sharing_image image) {
+        char uuid[NAME_UUID_LENGTH + 1];
+        image.base = true;
+        if (!sharing_other(domain->uuid, &image, uuid))
+                return;
+        _cleanup_(free_p) char *name = name_of(conn, uuid);
+        if (!name)
+                return;
+        disk->is_backing = true;
+        _cleanup_(free_p) char *hint = memory_format(
+                "make the images over it whole first, each with its VM running: virsh blockpull %s TARGET --wait",
+                name);
+        obstacle_add(domain, "is-backing", hint, "disk %s: an image of %s is laid over it", disk->target, name);
+}
+
+static void check_disk(virConnectPtr conn, Drover__Domain *domain, Drover__Disk *disk) {
+        struct sharing_image image;
+        if (!sharing_image_of(disk->path, &image))
+                return;
+        check_own(conn, domain, disk, &image);
+        check_base(conn, domain, disk, image);
 }
 
 void collect_images(const Drover__Domain *domain) {

@@ -5,6 +5,7 @@
 #include "agent/host/custody_domain.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/tree.h"
+#include "common/buffer.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -164,4 +165,55 @@ int custody_snapshot_define(virDomainPtr domain, const char *xml, const char *cu
         }
         virDomainSnapshotFree(snapshot);
         return 0;
+}
+
+static void noted_free_p(Drover__MoveInspectResult **noted) {
+        proto_free((ProtobufCMessage *) *noted);
+}
+
+int custody_snapshots_unchanged(const struct custody *custody, virDomainPtr domain, struct error *err) {
+        _cleanup_(free_p) uint8_t *noted = NULL;
+        size_t length = 0;
+        int found = journal_fact_get(custody->journal, custody->job, FACT_SNAPSHOTS, &noted, &length, err);
+        if (found <= 0)
+                return found < 0 ? -1 : 1;
+        _cleanup_(noted_free_p) Drover__MoveInspectResult *now = new (Drover__MoveInspectResult);
+        drover__move_inspect_result__init(now);
+        _cleanup_(buffer_fini) struct buffer bytes;
+        buffer_init(&bytes, 0);
+        if (custody_snapshots_read(domain, now, err) < 0 || PROTO_PACK(now, &bytes, err) < 0)
+                return -1;
+        return bytes.length == length && (!length || memcmp(bytes.data, noted, length) == 0);
+}
+
+int custody_snapshots_restore(const struct custody *custody, const char *job, virDomainPtr domain, struct error *err) {
+        _cleanup_(noted_free_p) Drover__MoveInspectResult *noted = NULL;
+        _cleanup_(free_p) uint8_t *bytes = NULL;
+        size_t length = 0;
+        int found = journal_fact_get(custody->journal, job, FACT_SNAPSHOTS, &bytes, &length, err);
+        if (found <= 0)
+                return found;
+        if (PROTO_UNPACK(move_inspect_result, bytes, length, &noted, err) < 0)
+                return -1;
+        for (size_t i = 0; i < noted->n_snapshot_xml; i++) {
+                _cleanup_(free_p) char *xml = memory_format("%.*s", (int) noted->snapshot_xml[i].len,
+                                                            (const char *) noted->snapshot_xml[i].data);
+                if (custody_snapshot_define(domain, xml, noted->current_snapshot, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+// ---- saved state ----
+
+int custody_check_saved_state(virDomainPtr domain, struct error *err) {
+        int saved = virDomainHasManagedSaveImage(domain, 0);
+        if (saved < 0 && virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
+                return connection_error(err, "ask for a saved state");
+        if (saved <= 0)
+                return 0;
+        const char *name = virDomainGetName(domain);
+        error_set(err, ERROR_CONFLICT, "%s has a saved state (managed save), which would be lost", name);
+        error_hint(err, "start it and shut it down, or drop the state: virsh managedsave-remove %s", name);
+        return -1;
 }

@@ -47,6 +47,12 @@ void custody_tidy(const struct custody *custody, const struct hold *holds, unsig
 int custody_snapshots_read(virDomainPtr domain, Drover__MoveInspectResult *result, struct error *err);
 int custody_snapshot_define(virDomainPtr domain, const char *xml, const char *current, struct error *err);
 
+// Whether the snapshots are those that this job's inspection noted; so they are when it noted none. 1, 0, -1.
+int custody_snapshots_unchanged(const struct custody *custody, virDomainPtr domain, struct error *err);
+int custody_check_saved_state(virDomainPtr domain, struct error *err); // ERROR_CONFLICT when there is one
+// All that `job` noted, for a domain that was defined again: it may be another job than the custody's.
+int custody_snapshots_restore(const struct custody *custody, const char *job, virDomainPtr domain, struct error *err);
+
 // Shared between the files of custody.
 int custody_keep(const struct custody *custody, virDomainPtr domain, const char *xml,
                  struct error *err);                                    // facts for release

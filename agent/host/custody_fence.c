@@ -4,13 +4,13 @@
  * domain is looked at once more. Whatever the moment of a crash, the holds name every file that may have been moved, so
  * that either a repetition or custody_release() finds them all. Workers only.
  */
+#include "agent/host/collect.h"
 #include "agent/host/custody.h"
 #include "agent/host/custody_domain.h"
 #include "agent/host/definition.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
 #include "agent/host/tree.h"
-#include "common/buffer.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/fault.h"
@@ -21,6 +21,7 @@
 // One VM while it is being fenced.
 struct fence {
         const struct custody *custody;
+        const Drover__MoveFence *request;
         virDomainPtr domain; // NULL: undefined by an earlier run
         char *name;
         char *xml;
@@ -167,37 +168,33 @@ static int check_definition(struct fence *fence, const char *planned, struct err
         return 0;
 }
 
-static void inspected_free_p(Drover__MoveInspectResult **result) {
-        proto_free((ProtobufCMessage *) *result);
+static bool is_converted(const struct fence *fence, const char *item) {
+        for (size_t i = 0; i < fence->request->n_converted; i++)
+                if (strcmp(fence->request->converted[i], item) == 0)
+                        return true;
+        return false;
 }
 
-static int check_snapshots(struct fence *fence, struct error *err) {
-        const struct custody *custody = fence->custody;
-        _cleanup_(free_p) uint8_t *noted = NULL;
-        size_t length = 0;
-        int found = journal_fact_get(custody->journal, custody->job, FACT_SNAPSHOTS, &noted, &length, err);
-        if (found <= 0)
-                return found;
-        _cleanup_(inspected_free_p) Drover__MoveInspectResult *now = new (Drover__MoveInspectResult);
-        drover__move_inspect_result__init(now);
-        _cleanup_(buffer_fini) struct buffer bytes;
-        buffer_init(&bytes, 0);
-        if (custody_snapshots_read(fence->domain, now, err) < 0 || PROTO_PACK(now, &bytes, err) < 0)
+// What only the old file can hold would be lost; what it is laid over is read where it is, and stays.
+static int check_convertible(const struct fence *fence, const struct hold *hold, const char *format,
+                             const struct image *image, struct error *err) {
+        int fd = -1;
+        uint64_t bytes;
+        struct image_files files;
+        if (image->snapshots > 0) {
+                error_set(err, ERROR_REFUSED, "%s: %s/%s holds %u snapshot%s, which would be lost in another format",
+                          hold->item, hold->directory, hold->name, image->snapshots, image->snapshots == 1 ? "" : "s");
+                error_hint(err,
+                           "leave the format as it is (--format keep), or see them with: qemu-img snapshot -l %s/%s",
+                           hold->directory, hold->name);
                 return -1;
-        if (bytes.length != length || (length && memcmp(bytes.data, noted, length) != 0))
-                return changed(fence, "list of snapshots", err);
+        }
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
+        if (hold_file_open(hold, HOLD_IN_PLACE, &fd, &bytes, err) < 0 ||
+            image_files_open(fence->pools, fd, path, format, &files, err) < 0)
+                return error_prefix(err, "%s", hold->item);
+        image_files_fini(&files);
         return 0;
-}
-
-static int check_saved_state(const struct fence *fence, struct error *err) {
-        int saved = virDomainHasManagedSaveImage(fence->domain, 0);
-        if (saved < 0 && virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
-                return connection_error(err, "ask for a saved state");
-        if (saved <= 0)
-                return 0;
-        error_set(err, ERROR_CONFLICT, "%s has a saved state (managed save), which would be lost", fence->name);
-        error_hint(err, "start it and shut it down, or drop the state: virsh managedsave-remove %s", fence->name);
-        return -1;
 }
 
 static int check_image(const struct fence *fence, unsigned i, struct error *err) {
@@ -206,6 +203,8 @@ static int check_image(const struct fence *fence, unsigned i, struct error *err)
         if (hold_file_check(hold, err) < 0 ||
             hold_file_inspect(hold, HOLD_IN_PLACE, fence->formats[i], &image, err) < 0)
                 return error_prefix(err, "%s", hold->item);
+        if (is_converted(fence, hold->item))
+                return check_convertible(fence, hold, fence->formats[i], &image, err);
         if (!image.has_backing && !image.has_data_file)
                 return 0;
         error_set(err, ERROR_REFUSED, "%s: %s/%s is not whole without %s", hold->item, hold->directory, hold->name,
@@ -242,6 +241,28 @@ static int check_files(struct fence *fence, struct error *err) {
         return status;
 }
 
+static void collected_free_p(Drover__Domain **domain) {
+        proto_free((ProtobufCMessage *) *domain);
+}
+
+// Whether the images are still what they were when a move was settled. Once the first one has been renamed, which
+// changes its ctime, this has been found already.
+static int check_version(const struct fence *fence, const char *expected, struct error *err) {
+        _cleanup_(collected_free_p) Drover__Domain *now = NULL;
+        for (unsigned i = 0; i < fence->n; i++)
+                if (fence->places[i] != HOLD_IN_PLACE)
+                        return 0;
+        if (!*expected)
+                return 0;
+        if (collect_domain(fence->custody->conn, fence->domain, NULL, &now, err) < 0)
+                return -1;
+        if (strcmp(now->images_version, expected) == 0)
+                return 0;
+        error_set(err, ERROR_STALE, "%s has run, or its images were changed, since it was moved", fence->name);
+        error_hint(err, "move it back instead, which sends little: drover vm move %s HOST", fence->name);
+        return -1;
+}
+
 static int check_holder(const struct custody *custody, struct error *err) {
         char job[33];
         _cleanup_(free_p) char *retired = NULL;
@@ -265,10 +286,15 @@ static int check(struct fence *fence, const Drover__MoveFence *request, struct e
         if (!persistent)
                 return error_set(err, ERROR_REFUSED, "%s is transient", fence->name);
         if (require_inactive(fence, err) < 0 || read_definition(fence, err) < 0 ||
-            check_definition(fence, request->definition_sha256, err) < 0 || check_snapshots(fence, err) < 0 ||
-            check_saved_state(fence, err) < 0 || list_files(fence, request, err) < 0)
+            check_definition(fence, request->definition_sha256, err) < 0)
                 return -1;
-        return check_files(fence, err);
+        int same = custody_snapshots_unchanged(fence->custody, fence->domain, err);
+        if (same <= 0)
+                return same < 0 ? -1 : changed(fence, "list of snapshots", err);
+        if (custody_check_saved_state(fence->domain, err) < 0 || list_files(fence, request, err) < 0 ||
+            check_files(fence, err) < 0)
+                return -1;
+        return check_version(fence, request->images_version, err);
 }
 
 // ---- acting ----
@@ -400,7 +426,7 @@ static int resume_undefined(struct fence *fence, struct error *err) {
 
 int custody_fence(const struct custody *custody, const Drover__MoveFence *request, Drover__MoveFenceResult **ret,
                   struct error *err) {
-        _cleanup_(fence_fini) struct fence fence = {.custody = custody};
+        _cleanup_(fence_fini) struct fence fence = {.custody = custody, .request = request};
         if (check_holder(custody, err) < 0)
                 return -1;
         int found = custody_lookup(custody, &fence.domain, err);

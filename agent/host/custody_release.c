@@ -78,24 +78,6 @@ static int put_back_files(const struct hold *holds, unsigned n, struct error *er
 
 // ---- definition ----
 
-static int define_snapshots(const struct custody *custody, virDomainPtr domain, struct error *err) {
-        _cleanup_(kept_free_p) Drover__MoveInspectResult *kept = NULL;
-        _cleanup_(free_p) uint8_t *bytes = NULL;
-        size_t length = 0;
-        int found = journal_fact_get(custody->journal, custody->job, FACT_SNAPSHOTS, &bytes, &length, err);
-        if (found <= 0)
-                return found;
-        if (PROTO_UNPACK(move_inspect_result, bytes, length, &kept, err) < 0)
-                return -1;
-        for (size_t i = 0; i < kept->n_snapshot_xml; i++) {
-                _cleanup_(free_p) char *xml = memory_format("%.*s", (int) kept->snapshot_xml[i].len,
-                                                            (const char *) kept->snapshot_xml[i].data);
-                if (custody_snapshot_define(domain, xml, kept->current_snapshot, err) < 0)
-                        return -1;
-        }
-        return 0;
-}
-
 static int define(const struct custody *custody, const char *xml, virDomainPtr *ret, struct error *err) {
         _cleanup_(domain_free_p) virDomainPtr domain = virDomainDefineXML(custody->conn, xml);
         if (!domain)
@@ -119,7 +101,7 @@ static int restore_definition(const struct custody *custody, bool unfinished, st
                 return found < 0 ? -1 : 0;
         if (!found && define(custody, xml, &domain, err) < 0)
                 return -1;
-        if (define_snapshots(custody, domain, err) < 0)
+        if (custody_snapshots_restore(custody, custody->job, domain, err) < 0)
                 return -1;
         int autostart = custody_fact_is(custody, FACT_AUTOSTART, "yes", err);
         if (autostart < 0)

@@ -54,12 +54,15 @@ struct definition_changes {
                 *machine_types; // this host's; a versioned type not in it is an error that says so; NULL: not checked
         unsigned n_machine_types;
         bool keep_only_whitelisted; // true for anything that came from another host
+        const Drover__CloneIdentity
+                *identity; // a clone's (definition_identity.h); NULL keeps UUID, MACs, serial numbers
 };
-// A new definition: disk paths and formats, name, bridges, nvram, emulator as said; UUID and MACs kept; seclabels with
+// A new definition: disk paths and formats, name, bridges, nvram, emulator, identity as said; seclabels with
 // static labels, emulator paths, alias/address of backing chains, live-only parts dropped. ERROR_REFUSED names the
 // element that may not pass. Caller frees *ret_xml.
 int definition_rewrite(const char *xml, size_t length, const struct definition_changes *changes, char **ret_xml,
                        struct error *err);
 // The same for a <domainsnapshot> of an internal snapshot: its embedded <domain> and <inactiveDomain> are rewritten.
+// `parent`: the snapshot that it comes after, where that is another one than it says itself; "" for none; NULL keeps.
 int definition_rewrite_snapshot(const char *xml, size_t length, const struct definition_changes *changes,
-                                char **ret_xml, struct error *err);
+                                const char *parent, char **ret_xml, struct error *err);

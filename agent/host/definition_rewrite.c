@@ -4,6 +4,7 @@
  * gone. What came from another host first passes the whitelist. Pure; any thread.
  */
 #include "agent/host/definition_rewrite.h"
+#include "agent/host/definition_identity.h"
 #include "agent/host/definition_tree.h"
 #include "agent/host/definition_whitelist.h"
 #include "common/memory.h"
@@ -85,6 +86,21 @@ static int rewrite_disk(xmlNode *node, const struct definition_changes *changes,
         if (removable && !disk_named(changes, target ? target : ""))
                 return error_set(err, ERROR_REFUSED, "a medium is in the %s %s", device, target ? target : "");
         return place_disk(node, source, changes, target ? target : "", err);
+}
+
+// What the images are is told with the changes; that an old one was of another format, or lay over others, is no reason
+// against a new one that is made of what the guest saw of it.
+static void renew_images(xmlNode *devices, const struct definition_changes *changes) {
+        for (xmlNode *at = tree_child(devices, "disk"); at; at = tree_next(at, "disk")) {
+                _cleanup_(free_p) char *target = tree_find_attribute(at, "target", "dev");
+                const struct definition_disk *disk = target ? disk_named(changes, target) : NULL;
+                xmlNode *driver = tree_child(at, "driver");
+                if (!disk)
+                        continue;
+                tree_remove_children(at, "backingStore");
+                if (driver)
+                        tree_set(driver, "type", disk->format);
+        }
 }
 
 static int rewrite_disks(xmlNode *devices, const struct definition_changes *changes, struct error *err) {
@@ -182,10 +198,14 @@ static int rename_domain(xmlNode *root, const struct definition_changes *changes
 int rewrite_domain(xmlNode *root, const struct definition_changes *changes, struct error *err) {
         _cleanup_(free_p) char *old_name = tree_find_text(root, "name");
         const char *vm = old_name && *old_name ? old_name : "VM";
+        if (tree_child(root, "devices"))
+                renew_images(tree_child(root, "devices"), changes);
         if (rewrite_filter(root, "domain", vm, changes->keep_only_whitelisted, err) < 0)
                 return -1;
         if (check_machine(root, changes, err) < 0 || rename_domain(root, changes, err) < 0 ||
             rewrite_nvram(root, changes, err) < 0)
+                return -1;
+        if (changes->identity && identity_apply(root, changes->identity, err) < 0)
                 return -1;
         xmlNode *devices = tree_child(root, "devices");
         if (!devices)

@@ -182,8 +182,14 @@ static int check_disk_list(const xmlNode *root, struct error *err) {
         return 0;
 }
 
+static void set_parent(xmlNode *root, const char *name) {
+        tree_remove_children(root, "parent");
+        if (*name)
+                tree_set_text(tree_add(tree_add(root, "parent"), "name"), name);
+}
+
 int definition_rewrite_snapshot(const char *xml, size_t length, const struct definition_changes *changes,
-                                char **ret_xml, struct error *err) {
+                                const char *parent, char **ret_xml, struct error *err) {
         _cleanup_(tree_free_p) xmlDoc *doc = NULL;
         if (parse(xml, length, &doc, err) < 0)
                 return -1;
@@ -196,6 +202,8 @@ int definition_rewrite_snapshot(const char *xml, size_t length, const struct def
                 return -1;
         if (filter_parts(root, changes, err) < 0)
                 return -1;
+        if (parent)
+                set_parent(root, parent);
         char *text = tree_print(root);
         if (!text)
                 return error_set(err, ERROR_NO_MEMORY, "write the snapshot: out of memory");

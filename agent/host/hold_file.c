@@ -31,7 +31,7 @@ static void sides_fini(struct sides *sides) {
 }
 
 static int sides_init(struct sides *sides, const struct hold *hold, bool make, struct error *err) {
-        bool held = hold->kind == HOLD_FENCED || hold->kind == HOLD_RETIRED;
+        bool held = hold->kind == HOLD_FENCED || hold->kind == HOLD_RETIRED || hold->kind == HOLD_REVIVED;
         *sides = (struct sides){.directory = {.fd = -1}, .sidecar = -1};
         snprintf(sides->aside, sizeof(sides->aside), "%s.%s.%s", hold->job, hold->item, held ? "held" : "part");
         if (pool_open_path(hold->directory, &sides->directory, err) < 0)

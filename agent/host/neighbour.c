@@ -130,11 +130,9 @@ static bool same_file(const char *path, const char *held, const struct stat *sta
         return status && stat(path, &other) == 0 && other.st_ino == status->st_ino && other.st_dev == status->st_dev;
 }
 
-static bool disk_uses(const Drover__Disk *disk, const char *held, const struct stat *status) {
+static bool disk_is_over(const Drover__Disk *disk, const char *held, const struct stat *status) {
         if (!disk->path[0] || strcmp(disk->type, "network") == 0)
                 return false;
-        if (same_file(disk->path, held, status))
-                return true;
         char **chain = NULL;
         unsigned n = 0;
         bool uses = false;
@@ -146,6 +144,24 @@ static bool disk_uses(const Drover__Disk *disk, const char *held, const struct s
         }
         free(chain);
         return uses;
+}
+
+static bool disk_uses(const Drover__Disk *disk, const char *held, const struct stat *status) {
+        if (!disk->path[0] || strcmp(disk->type, "network") == 0)
+                return false;
+        return same_file(disk->path, held, status) || disk_is_over(disk, held, status);
+}
+
+bool neighbours_based_on(const struct neighbours *neighbours, const char *path) {
+        struct stat status;
+        const struct stat *known = stat(path, &status) == 0 ? &status : NULL;
+        for (unsigned i = 0; i < neighbours->n; i++) {
+                const Drover__Domain *definition = neighbours->items[i].definition;
+                for (size_t k = 0; k < definition->n_disks; k++)
+                        if (disk_is_over(definition->disks[k], path, known))
+                                return true;
+        }
+        return false;
 }
 
 const char *neighbours_using(const struct neighbours *neighbours, const struct hold *hold) {

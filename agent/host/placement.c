@@ -4,9 +4,11 @@
  * images for the copy, the start, and the settling after the commit. Workers only.
  */
 #include "agent/host/placement.h"
+#include "agent/host/collect.h"
 #include "agent/host/definition.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/placement_parts.h"
+#include "agent/host/revive.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/fault.h"
@@ -159,7 +161,7 @@ static int forget_holds(const struct custody *custody, struct error *err) {
         return 0;
 }
 
-int placement_settle(const struct custody *custody, const Drover__MoveSettle *request, struct error *err) {
+static int settle(const struct custody *custody, const Drover__MoveSettle *request, struct error *err) {
         _cleanup_(domain_free_p) virDomainPtr domain = NULL;
         int settled = custody_fact_is(custody, FACT_SETTLED, "yes", err);
         if (settled < 0)
@@ -174,4 +176,30 @@ int placement_settle(const struct custody *custody, const Drover__MoveSettle *re
             fault_point("agent.settle.settled", err) < 0)
                 return -1;
         return forget_holds(custody, err);
+}
+
+static void described_free_p(Drover__Domain **domain) {
+        proto_free((ProtobufCMessage *) *domain);
+}
+
+// A VM that somebody took away since the commit is settled as well: its images have no version.
+static int answer(const struct custody *custody, Drover__MoveSettleResult **ret, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        _cleanup_(described_free_p) Drover__Domain *described = NULL;
+        int found = custody_lookup(custody, &domain, err);
+        if (found < 0 || (found && collect_domain(custody->conn, domain, NULL, &described, err) < 0))
+                return -1;
+        Drover__MoveSettleResult *result = new (Drover__MoveSettleResult);
+        drover__move_settle_result__init(result);
+        result->images_version = memory_string(described ? described->images_version : "");
+        *ret = result;
+        return 0;
+}
+
+int placement_settle(const struct custody *custody, const Drover__MoveSettle *request, Drover__MoveSettleResult **ret,
+                     struct error *err) {
+        int revived = revive_settle(custody, request, err);
+        if (revived < 0 || (!revived && settle(custody, request, err) < 0))
+                return -1;
+        return answer(custody, ret, err);
 }

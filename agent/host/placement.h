@@ -43,8 +43,9 @@ int placement_open(const struct custody *custody, const char *item, int *ret_fd,
 int placement_define(const struct custody *custody, const Drover__MoveDefine *request, Drover__MoveDefineResult **ret,
                      struct error *err);
 int placement_start(const struct custody *custody, struct error *err);
-int placement_settle(const struct custody *custody, const Drover__MoveSettle *request,
-                     struct error *err);                                 // autostart; holds forgotten
+// Autostart; holds forgotten; tells what the images are now. It ends a revival (revive.h) as well.
+int placement_settle(const struct custody *custody, const Drover__MoveSettle *request, Drover__MoveSettleResult **ret,
+                     struct error *err);
 int placement_discard(const struct custody *custody, struct error *err); // undo; only what this job made
 // The published image of a disk, for read-back. fd is the caller's.
 int placement_open_published(const struct custody *custody, const char *item, int *ret_fd, uint64_t *ret_bytes,

@@ -5,6 +5,7 @@
  * and the images come from another host and are data from a stranger. Workers only.
  */
 #include "agent/host/capabilities.h"
+#include "agent/host/clone.h"
 #include "agent/host/definition.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/placement.h"
@@ -29,8 +30,10 @@ struct define {
         char **paths; // of disks
         char *nvram_path;
         struct definition_changes changes;
-        char *xml; // rewritten
+        char *xml;          // rewritten
+        uint32_t snapshots; // in the image that holds the most
         virDomainPtr domain;
+        Drover__MoveDefineResult *result;
 };
 
 static void define_fini(struct define *define) {
@@ -47,6 +50,7 @@ static void define_fini(struct define *define) {
         free(define->xml);
         if (define->domain)
                 virDomainFree(define->domain);
+        proto_free((ProtobufCMessage *) define->result);
 }
 
 static const struct hold *hold_of(const struct define *define, const char *item) {
@@ -59,6 +63,17 @@ static const struct hold *hold_of(const struct define *define, const char *item)
 
 // ---- what came ----
 
+// A clone is another VM than the one whose definition came.
+static int check_identity(struct define *define, struct error *err) {
+        const char *uuid = define->custody->vm_uuid;
+        if (strcmp(define->request->identity->uuid, uuid) != 0)
+                return error_set(err, ERROR_REFUSED, "the clone's identity is that of VM %s, not of %s",
+                                 define->request->identity->uuid, uuid);
+        if (strcmp(definition_uuid(define->definition), uuid) == 0)
+                return error_set(err, ERROR_REFUSED, "the clone has the UUID %s of the VM that it is made from", uuid);
+        return custody_holds(define->custody, 0, &define->holds, &define->n_holds, err);
+}
+
 static int read_definition(struct define *define, struct error *err) {
         const Drover__MoveDefine *request = define->request;
         define->described = new (Drover__Domain);
@@ -67,6 +82,8 @@ static int read_definition(struct define *define, struct error *err) {
                              &define->definition, err) < 0 ||
             definition_describe(define->definition, define->described, err) < 0)
                 return -1;
+        if (request->identity)
+                return check_identity(define, err);
         const char *uuid = definition_uuid(define->definition);
         if (!uuid || strcmp(uuid, define->custody->vm_uuid) != 0)
                 return error_set(err, ERROR_REFUSED, "the definition that came is of VM %s, not of %s",
@@ -115,8 +132,22 @@ static int check_capabilities(struct define *define, struct error *err) {
         return -1;
 }
 
-// An image that refers to other files would let its sender read them through the guest (fault 53).
-static int check_image(const struct hold *hold, const char *format, struct error *err) {
+// An image that refers to other files would let its sender read them through the guest (fault 53). One that this host
+// itself has laid over another refers to that very file.
+static int check_backing(const struct custody *custody, const struct hold *hold, const struct image *image,
+                         struct error *err) {
+        _cleanup_(free_p) char *base = NULL;
+        int found = clone_base_of(custody, hold->item, &base, err);
+        if (found < 0)
+                return -1;
+        if (found && !image->has_data_file && image->has_backing && strcmp(image->backing, base) == 0 &&
+            image->backing_format[0])
+                return 0;
+        return error_set(err, ERROR_REFUSED, "%s: the image refers to %s, which no image that moves may do", hold->item,
+                         image->has_backing ? image->backing : "an external data file");
+}
+
+static int check_image(struct define *define, const struct hold *hold, const char *format, struct error *err) {
         struct image image;
         enum hold_place place;
         if (strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0)
@@ -126,10 +157,9 @@ static int check_image(const struct hold *hold, const char *format, struct error
         bool published = hold->kind == HOLD_PUBLISHED || place == HOLD_IN_PLACE;
         if (hold_file_inspect(hold, published ? HOLD_IN_PLACE : HOLD_ASIDE, format, &image, err) < 0)
                 return error_prefix(err, "%s", hold->item);
-        if (image.has_backing || image.has_data_file)
-                return error_set(err, ERROR_REFUSED, "%s: the image refers to %s, which no image that moves may do",
-                                 hold->item, image.has_backing ? image.backing : "an external data file");
-        return 0;
+        if (image.snapshots > define->snapshots)
+                define->snapshots = image.snapshots;
+        return image.has_backing || image.has_data_file ? check_backing(define->custody, hold, &image, err) : 0;
 }
 
 static int list_disks(struct define *define, struct error *err) {
@@ -142,7 +172,7 @@ static int list_disks(struct define *define, struct error *err) {
                 if (!hold)
                         return error_set(err, ERROR_CONFLICT, "%s is not reserved for job %s on this host",
                                          disk->target, define->custody->job);
-                if (check_image(hold, disk->format, err) < 0)
+                if (check_image(define, hold, disk->format, err) < 0)
                         return -1;
                 define->paths[i] = memory_format("%s/%s", hold->directory, hold->name);
                 define->disks[i] = (struct definition_disk){disk->target, disk->format, define->paths[i]};
@@ -204,6 +234,7 @@ static int rewrite(struct define *define, struct error *err) {
                 .machine_types = (const char *const *) define->capabilities.machines,
                 .n_machine_types = define->capabilities.n_machines,
                 .keep_only_whitelisted = true,
+                .identity = request->identity,
         };
         if (definition_rewrite((const char *) request->definition_xml.data, request->definition_xml.len,
                                &define->changes, &define->xml, err) < 0)
@@ -279,35 +310,33 @@ static int define_domain(struct define *define, struct error *err) {
 }
 
 static int define_snapshots(const struct define *define, struct error *err) {
-        const Drover__MoveDefine *request = define->request;
-        for (size_t i = 0; i < request->n_snapshot_xml; i++) {
-                _cleanup_(free_p) char *xml = NULL;
-                if (definition_rewrite_snapshot((const char *) request->snapshot_xml[i].data,
-                                                request->snapshot_xml[i].len, &define->changes, &xml, err) < 0 ||
-                    custody_snapshot_define(define->domain, xml, request->current_snapshot, err) < 0 ||
-                    fault_point("agent.define.snapshot", err) < 0)
-                        return -1;
-        }
-        return 0;
+        struct placement_snapshots what = {
+                .domain = define->domain,
+                .request = define->request,
+                .changes = &define->changes,
+                .in_images = define->snapshots > 0,
+                .result = define->result,
+        };
+        return placement_snapshots(&what, err);
 }
 
-static int answer(const struct define *define, Drover__MoveDefineResult **ret, struct error *err) {
+static int answer(struct define *define, Drover__MoveDefineResult **ret, struct error *err) {
         _cleanup_(free_p) char *xml = NULL;
         char sha256[65];
         if (custody_definition(define->domain, &xml, err) < 0)
                 return -1;
         if (definition_sha256(xml, strlen(xml), sha256) < 0)
                 return error_set(err, ERROR_FAILED, "the digest of the definition cannot be had");
-        Drover__MoveDefineResult *result = new (Drover__MoveDefineResult);
-        drover__move_define_result__init(result);
-        result->definition_sha256 = memory_string(sha256);
-        *ret = result;
+        define->result->definition_sha256 = memory_string(sha256);
+        *ret = steal(&define->result);
         return 0;
 }
 
 int placement_define(const struct custody *custody, const Drover__MoveDefine *request, Drover__MoveDefineResult **ret,
                      struct error *err) {
         _cleanup_(define_fini) struct define define = {.custody = custody, .request = request};
+        define.result = new (Drover__MoveDefineResult);
+        drover__move_define_result__init(define.result);
         if (placement_check_open(custody, err) < 0 || name_check_vm(request->vm_name, err) < 0)
                 return -1;
         if (read_definition(&define, err) < 0 || check_host_files(&define, err) < 0 ||

@@ -3,6 +3,7 @@
  * Taking away again what a job brought to this host, from any stage before the commit: the VM if this job defined it,
  * and the files that this job made. Everything else is left as it is. Workers only.
  */
+#include "agent/host/clone.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/placement.h"
 #include "agent/host/placement_parts.h"
@@ -45,7 +46,7 @@ static int remove_files(const struct custody *custody, const struct hold *hold, 
 static int remove_hold(const struct custody *custody, const struct hold *hold, struct error *err) {
         if (remove_files(custody, hold, err) < 0)
                 return error_prefix(err, "discard %s", hold->item);
-        if (fault_point("agent.discard.removed", err) < 0)
+        if (fault_point("agent.discard.removed", err) < 0 || clone_base_release(custody, hold->item, err) < 0)
                 return -1;
         custody_tidy(custody, hold, 1);
         return journal_hold_remove(custody->journal, custody->job, hold->item, err);

@@ -10,3 +10,14 @@ int placement_nvram_place(const struct custody *custody, const char *vm_name, st
 // Whether the domain is the one that this job defined: noted so, and with our files for its disks. 1, 0, -1.
 int placement_made(const struct custody *custody, virDomainPtr domain, struct error *err);
 int placement_check_open(const struct custody *custody, struct error *err); // ERROR_CONFLICT once the move is settled
+
+// The snapshots of a request, told to libvirt for the domain that was just defined; what a clone goes without becomes a
+// warning of the result.
+struct placement_snapshots {
+        virDomainPtr domain;
+        const Drover__MoveDefine *request;
+        const struct definition_changes *changes;
+        bool in_images; // the images hold snapshots
+        Drover__MoveDefineResult *result;
+};
+int placement_snapshots(const struct placement_snapshots *what, struct error *err);

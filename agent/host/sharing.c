@@ -56,7 +56,7 @@ bool sharing_other(const char *uuid, const struct sharing_image *image, char *re
         for (unsigned i = 0; i < n_entries && !found; i++) {
                 const struct entry *entry = &entries[i];
                 found = entry->image.device == image->device && entry->image.inode == image->inode &&
-                        strcmp(entry->uuid, uuid) != 0;
+                        entry->image.base == image->base && strcmp(entry->uuid, uuid) != 0;
                 if (found)
                         memcpy(ret_uuid, entry->uuid, sizeof(entry->uuid));
         }

@@ -11,11 +11,13 @@
 struct sharing_image {
         dev_t device;
         ino_t inode;
+        bool base; // not the domain's own image, but one that it is laid over
 };
 bool sharing_image_of(const char *path, struct sharing_image *ret); // false: there is no such file
 // Replace what is known of one domain.
 void sharing_set(const char *uuid, const struct sharing_image *images, unsigned n);
-// The UUID of another domain that uses the image; false: none. ret: 37 bytes.
+// The UUID of another domain that has the image as its own, or with image->base as one that its own is laid over;
+// false: none. ret: 37 bytes.
 bool sharing_other(const char *uuid, const struct sharing_image *image, char *ret_uuid);
 // Forget every domain that is not in the list.
 void sharing_keep(const char *const *uuids, unsigned n);

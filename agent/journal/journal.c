@@ -27,6 +27,12 @@ static const struct db_migration migrations[] = {
          "  vm_uuid TEXT NOT NULL, vm_name TEXT NOT NULL, directory TEXT NOT NULL, name TEXT NOT NULL,"
          "  bytes INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (job, item));"
          "CREATE INDEX hold_vm ON hold (vm_uuid);"},
+        // One kind of hold more: SQLite changes no constraint in place.
+        {"CREATE TABLE hold_2 (job TEXT NOT NULL, item TEXT NOT NULL, kind INTEGER NOT NULL"
+         "  CHECK (kind BETWEEN 1 AND 5), vm_uuid TEXT NOT NULL, vm_name TEXT NOT NULL, directory TEXT NOT NULL,"
+         "  name TEXT NOT NULL, bytes INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (job, item));"
+         "INSERT INTO hold_2 SELECT * FROM hold; DROP TABLE hold; ALTER TABLE hold_2 RENAME TO hold;"
+         "CREATE INDEX hold_vm ON hold (vm_uuid);"},
 };
 
 int journal_open(const char *path, struct journal **ret, struct error *err) {

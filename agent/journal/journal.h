@@ -46,6 +46,7 @@ enum hold_kind {
         HOLD_PUBLISHED = 2, // was incoming, now <directory>/<name>; undo removes it
         HOLD_FENCED = 3,    // source: renamed from <directory>/<name> to <directory>/.drover/<job>.<item>.held
         HOLD_RETIRED = 4,   // source after commit: stays there until purged
+        HOLD_REVIVED = 5, // was retired, on its way back to <directory>/<name> by another job, until that is committed
 };
 // HOLD_FENCED or HOLD_RETIRED with the item HOLD_DOMAIN stands for a VM whose files alone cannot keep it from starting
 // (it has none that libvirt insists on): its definition is kept as a fact, undefined meanwhile. directory and name are

@@ -3,10 +3,13 @@
 #include "agent/session/parameters.h"
 #include "common/name.h"
 
+#include <ctype.h>
 #include <string.h>
 
-#define DIGEST_PREFIX "d2:"
-#define SHA256_HEX    64
+#define DIGEST_PREFIX    "d2:"
+#define HOST_NAME_LENGTH 64
+#define SHA256_HEX       64
+#define VERSION_HEX      32
 
 // One check over every member of a list of names; `what` names the parameter in the error.
 static int check_names(const char *what, char *const *names, size_t n, int (*check)(const char *, struct error *),
@@ -23,6 +26,12 @@ static int check_names(const char *what, char *const *names, size_t n, int (*che
 static int check_hex(const char *what, const char *text, struct error *err) {
         if (strlen(text) != SHA256_HEX || strspn(text, "0123456789abcdef") != SHA256_HEX)
                 return error_set(err, ERROR_INVALID, "%s is not a SHA-256 in lower-case hex", what);
+        return 0;
+}
+
+static int check_version(const char *text, struct error *err) {
+        if (strlen(text) != VERSION_HEX || strspn(text, "0123456789abcdef") != VERSION_HEX)
+                return error_set(err, ERROR_INVALID, "images_version is not %d digits in lower-case hex", VERSION_HEX);
         return 0;
 }
 
@@ -43,6 +52,13 @@ static int check_format(const char *format, struct error *err) {
         if (strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0)
                 return error_set(err, ERROR_INVALID, "format is neither qcow2 nor raw");
         return 0;
+}
+
+// What an image may be read as: more than what is written.
+static int check_source_format(const char *format, struct error *err) {
+        if (!*format || strcmp(format, "vmdk") == 0)
+                return 0;
+        return check_format(format, err);
 }
 
 static int check_timeout(uint32_t seconds, struct error *err) {
@@ -69,6 +85,10 @@ static int check_disk(const Drover__MoveDisk *disk, struct error *err) {
                 return error_prefix(err, "volume");
         if (disk->file_bytes > INT64_MAX || disk->allocation_bytes > INT64_MAX || disk->capacity_bytes > INT64_MAX)
                 return error_set(err, ERROR_INVALID, "disk %s: a size is out of range", disk->target);
+        if (check_source_format(disk->source_format, err) < 0)
+                return error_prefix(err, "source_format");
+        if (*disk->backing_target && name_check_target(disk->backing_target, err) < 0)
+                return error_prefix(err, "backing_target");
         return check_format(disk->format, err);
 }
 
@@ -131,6 +151,8 @@ int parameters_fence(const Drover__AgentRequest *request, struct error *err) {
         const Drover__MoveFence *fence = request->move_fence;
         if (*fence->definition_sha256 && check_hex("definition_sha256", fence->definition_sha256, err) < 0)
                 return -1;
+        if (*fence->images_version && check_version(fence->images_version, err) < 0)
+                return -1;
         return check_names("targets", fence->targets, fence->n_targets, name_check_target, err);
 }
 
@@ -168,6 +190,10 @@ int parameters_send(const Drover__AgentRequest *request, struct error *err) {
                 return error_prefix(err, "target");
         if (send->file_bytes > INT64_MAX)
                 return error_set(err, ERROR_INVALID, "file_bytes is out of range");
+        if (check_source_format(send->format, err) < 0)
+                return -1;
+        if ((send->in_place || *send->source_uuid) && name_check_uuid(send->source_uuid, err) < 0)
+                return error_prefix(err, "source_uuid");
         return 0;
 }
 
@@ -178,6 +204,20 @@ int parameters_receive(const Drover__AgentRequest *request, struct error *err) {
         if (receive->item == DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM)
                 return 0;
         return receive->disk ? check_disk(receive->disk, err) : error_set(err, ERROR_INVALID, "disk is missing");
+}
+
+static int check_identity(const Drover__AgentRequest *request, struct error *err) {
+        const Drover__CloneIdentity *identity = request->move_define->identity;
+        if (name_check_uuid(identity->uuid, err) < 0)
+                return error_prefix(err, "identity");
+        if (strcmp(identity->uuid, request->vm_uuid) != 0)
+                return error_set(err, ERROR_INVALID, "identity: its UUID is not that of the request");
+        if (identity->n_macs > PARAMETERS_LIST_MAX)
+                return error_set(err, ERROR_INVALID, "macs: at most %d are allowed", PARAMETERS_LIST_MAX);
+        for (size_t i = 0; i < identity->n_macs; i++)
+                if (check_mac(identity->macs[i]->from, err) < 0 || check_mac(identity->macs[i]->to, err) < 0)
+                        return error_prefix(err, "macs");
+        return 0;
 }
 
 int parameters_define(const Drover__AgentRequest *request, struct error *err) {
@@ -198,7 +238,14 @@ int parameters_define(const Drover__AgentRequest *request, struct error *err) {
                         return -1;
         if (*define->current_snapshot && name_check_volume(define->current_snapshot, err) < 0)
                 return error_prefix(err, "current_snapshot");
+        if (define->identity && check_identity(request, err) < 0)
+                return -1;
         return check_xml("definition_xml", &define->definition_xml, err);
+}
+
+// Blocks that were shared have no digest: nobody read them.
+static int check_known_digest(const char *text, struct error *err) {
+        return *text ? check_digest(text, err) : 0;
 }
 
 int parameters_verify(const Drover__AgentRequest *request, struct error *err) {
@@ -209,7 +256,8 @@ int parameters_verify(const Drover__AgentRequest *request, struct error *err) {
                 return -1;
         if (verify->n_digests != verify->n_disks)
                 return error_set(err, ERROR_INVALID, "%zu digests for %zu disks", verify->n_digests, verify->n_disks);
-        return check_names("digests", verify->digests, verify->n_digests, check_digest, err);
+        return check_names("digests", verify->digests, verify->n_digests,
+                           verify->read_back ? check_digest : check_known_digest, err);
 }
 
 int parameters_purge(const Drover__AgentRequest *request, struct error *err) {
@@ -217,6 +265,74 @@ int parameters_purge(const Drover__AgentRequest *request, struct error *err) {
         if (*purge->retired_job)
                 return name_check_job(purge->retired_job, err) < 0 ? error_prefix(err, "retired_job") : 0;
         return purge->all ? 0 : error_set(err, ERROR_INVALID, "neither all nor retired_job is given");
+}
+
+static int check_source_uuid(const char *uuid, struct error *err) {
+        return name_check_uuid(uuid, err) < 0 ? error_prefix(err, "source_uuid") : 0;
+}
+
+int parameters_clone_hold(const Drover__AgentRequest *request, struct error *err) {
+        const Drover__CloneHold *hold = request->clone_hold;
+        if (check_source_uuid(hold->source_uuid, err) < 0)
+                return -1;
+        if (strcmp(hold->source_uuid, request->vm_uuid) == 0)
+                return error_set(err, ERROR_INVALID, "source_uuid is that of the clone");
+        if (*hold->definition_sha256 && check_hex("definition_sha256", hold->definition_sha256, err) < 0)
+                return -1;
+        return check_names("targets", hold->targets, hold->n_targets, name_check_target, err);
+}
+
+int parameters_clone_local(const Drover__AgentRequest *request, struct error *err) {
+        const Drover__CloneLocal *clone = request->clone_local;
+        if (check_source_uuid(clone->source_uuid, err) < 0 || check_item(clone->item, err) < 0)
+                return -1;
+        if (clone->mode < DROVER__CLONE_MODE__CLONE_MODE_AUTO || clone->mode > DROVER__CLONE_MODE__CLONE_COPY)
+                return error_set(err, ERROR_INVALID, "mode %d is not known here", (int) clone->mode);
+        if (clone->file_bytes > INT64_MAX)
+                return error_set(err, ERROR_INVALID, "file_bytes is out of range");
+        bool nvram = clone->item == DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM;
+        if (nvram != !clone->disk)
+                return error_set(err, ERROR_INVALID, nvram ? "the NVRAM is no disk" : "disk is missing");
+        if (nvram)
+                return 0;
+        if (clone->mode == DROVER__CLONE_MODE__CLONE_LINKED && strcmp(clone->disk->format, "qcow2") != 0)
+                return error_set(err, ERROR_INVALID, "format: only a qcow2 image can be laid over another one");
+        return check_disk(clone->disk, err);
+}
+
+int parameters_clone_confirm(const Drover__AgentRequest *request, struct error *err) {
+        const Drover__CloneConfirm *confirm = request->clone_confirm;
+        if (check_source_uuid(confirm->source_uuid, err) < 0)
+                return -1;
+        return check_names("targets", confirm->targets, confirm->n_targets, name_check_target, err);
+}
+
+// RFC 1123: labels of letters, digits and hyphens, none of these at either end; 64 bytes are what Linux holds.
+int parameters_identity_reset(const Drover__AgentRequest *request, struct error *err) {
+        const char *name = request->identity_reset->host_name;
+        size_t length = strlen(name), label = 0;
+        bool right = length > 0 && length <= HOST_NAME_LENGTH;
+        for (size_t i = 0; right && i <= length; i++) {
+                bool end = name[i] == '.' || name[i] == 0, hyphen = name[i] == '-';
+                if (end)
+                        right = label > 0 && label <= 63 && name[i - 1] != '-';
+                else
+                        right = hyphen ? label > 0 : isascii(name[i]) && isalnum((unsigned char) name[i]);
+                label = end ? 0 : label + 1;
+        }
+        return right ? 0 : error_set(err, ERROR_INVALID, "host_name is not a host name (RFC 1123)");
+}
+
+static int check_retired_job(const char *job, struct error *err) {
+        return name_check_job(job, err) < 0 ? error_prefix(err, "retired_job") : 0;
+}
+
+int parameters_revive(const Drover__AgentRequest *request, struct error *err) {
+        return check_retired_job(request->move_revive->retired_job, err);
+}
+
+int parameters_unrevive(const Drover__AgentRequest *request, struct error *err) {
+        return check_retired_job(request->move_unrevive->retired_job, err);
 }
 
 int parameters_cancel(const Drover__AgentRequest *request, struct error *err) {

@@ -18,6 +18,9 @@ int verb_move_confirm(struct verb_call *call, struct error *err);
 int verb_move_retire(struct verb_call *call, struct error *err);
 int verb_move_release(struct verb_call *call, struct error *err);
 int verb_retired_purge(struct verb_call *call, struct error *err);
+// verb_revive.c: the host that a VM left, when that is undone
+int verb_move_revive(struct verb_call *call, struct error *err);
+int verb_move_unrevive(struct verb_call *call, struct error *err);
 // verb_target.c: the host that a VM comes to
 int verb_move_reserve(struct verb_call *call, struct error *err);
 int verb_move_define(struct verb_call *call, struct error *err);
@@ -27,6 +30,11 @@ int verb_move_discard(struct verb_call *call, struct error *err);
 // verb_transfer.c: the bytes
 int verb_transfer_send(struct verb_call *call, struct error *err);
 int verb_transfer_receive(struct verb_call *call, struct error *err);
+// verb_clone.c: both hosts of a clone
+int verb_clone_hold(struct verb_call *call, struct error *err);
+int verb_clone_local(struct verb_call *call, struct error *err);
+int verb_clone_confirm(struct verb_call *call, struct error *err);
+int verb_identity_reset(struct verb_call *call, struct error *err);
 // verb_verify.c
 int verb_move_verify(struct verb_call *call, struct error *err);
 

@@ -40,7 +40,10 @@ int verb_move_settle(struct verb_call *call, struct error *err) {
                 return -1;
         struct custody custody;
         verb_custody(call, conn, &custody);
-        return placement_settle(&custody, call->request->move_settle, err);
+        if (placement_settle(&custody, call->request->move_settle, &call->result->settle, err) < 0)
+                return -1;
+        call->result->value_case = DROVER__AGENT_RESULT__VALUE_SETTLE;
+        return 0;
 }
 
 int verb_move_discard(struct verb_call *call, struct error *err) {

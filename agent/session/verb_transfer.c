@@ -4,6 +4,7 @@
  * on a thread of its own until the image is verified and synced at the sink. libvirt's connection is given back before
  * the bytes flow, so that a copy outlives a restart of libvirtd (fault 26).
  */
+#include "agent/host/clone.h"
 #include "agent/host/placement.h"
 #include "agent/session/verb_runs.h"
 #include "common/cleanup.h"
@@ -25,6 +26,9 @@ static int open_source(struct verb_call *call, const char *item, int *ret_fd, ui
                 return -1;
         struct custody custody;
         verb_custody(call, conn, &custody);
+        const Drover__TransferSend *send = call->request->transfer_send;
+        if (send->in_place)
+                return clone_open(&custody, send->source_uuid, item, ret_fd, ret_bytes, NULL, err);
         return custody_open(&custody, item, ret_fd, ret_bytes, err);
 }
 

@@ -73,6 +73,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         describe_snapshot(xml, size);
         rewrite(xml, size);
         _cleanup_(free_p) char *snapshot = NULL;
-        definition_rewrite_snapshot(xml, size, &changes, &snapshot, NULL);
+        definition_rewrite_snapshot(xml, size, &changes, NULL, &snapshot, NULL);
         return 0;
 }

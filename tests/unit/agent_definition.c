@@ -657,7 +657,7 @@ static void a_snapshot_is_made_to_fit(void **state) {
         _cleanup_(free_p) char *xml = seed("snapshot"), *result = NULL;
         struct definition_changes wanted = changes();
         wanted.name = "erp-2";
-        if (definition_rewrite_snapshot(xml, strlen(xml), &wanted, &result, &err) < 0)
+        if (definition_rewrite_snapshot(xml, strlen(xml), &wanted, NULL, &result, &err) < 0)
                 fail_msg("%s", err.message);
         assert_null(strstr(result, "/var/lib/libvirt/images"));
         assert_null(strstr(result, "slirpHelper"));
@@ -672,7 +672,7 @@ static void assert_snapshot_refused(const char *parts, const char *message) {
         struct definition_changes wanted = changes();
         _cleanup_(free_p) char *xml =
                 memory_format("<domainsnapshot><name>s</name>%s%s</domainsnapshot>", parts, domain_with(OS(""), DISK));
-        assert_int_equal(definition_rewrite_snapshot(xml, strlen(xml), &wanted, &result, &err), -1);
+        assert_int_equal(definition_rewrite_snapshot(xml, strlen(xml), &wanted, NULL, &result, &err), -1);
         assert_string_equal(err.message, message);
 }
 

@@ -100,7 +100,11 @@ static int settle(struct scene *scene, bool autostart) {
         Drover__MoveSettle request = DROVER__MOVE_SETTLE__INIT;
         request.autostart = autostart;
         error_clear(&scene->err);
-        return placement_settle(&scene->custody, &request, &scene->err);
+        Drover__MoveSettleResult *result = NULL;
+        int status = placement_settle(&scene->custody, &request, &result, &scene->err);
+        if (status == 0)
+                proto_free(&result->base);
+        return status;
 }
 
 static int start(struct scene *scene) {

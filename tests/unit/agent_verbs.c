@@ -14,6 +14,7 @@
 #include "scratch.h"
 
 #define VM     "6c1f8a8e-0f4e-4b3c-9d5e-0a1b2c3d4e5f"
+#define SOURCE "11111111-2222-4333-8444-555555555555"
 #define SHA256 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 // ---- requests that pass, one for each verb
@@ -88,6 +89,15 @@ static void fill_define(Drover__MoveDefine *define) {
         define->definition_xml = blob("<domain/>");
         define->snapshot_xml = new_array(ProtobufCBinaryData, 1);
         define->snapshot_xml[0] = blob("<domainsnapshot/>");
+        define->identity = new (Drover__CloneIdentity);
+        drover__clone_identity__init(define->identity);
+        define->identity->uuid = text(VM);
+        define->identity->n_macs = 1;
+        define->identity->macs = new_array(Drover__NameMap *, 1);
+        define->identity->macs[0] = new (Drover__NameMap);
+        drover__name_map__init(define->identity->macs[0]);
+        define->identity->macs[0]->from = text("52:54:00:12:34:56");
+        define->identity->macs[0]->to = text("02:00:00:12:34:56");
 }
 
 static void fill_parameters(Drover__AgentRequest *request) {
@@ -122,6 +132,29 @@ static void fill_parameters(Drover__AgentRequest *request) {
                 request->move_verify->n_disks = request->move_verify->n_digests = 1;
                 request->move_verify->disks = one_disk();
                 request->move_verify->digests = one_text("d2:" SHA256);
+                break;
+        case DROVER__AGENT_REQUEST__VERB_CLONE_HOLD:
+                request->clone_hold->source_uuid = text(SOURCE);
+                request->clone_hold->n_targets = 1;
+                request->clone_hold->targets = one_text("vda");
+                break;
+        case DROVER__AGENT_REQUEST__VERB_CLONE_LOCAL:
+                request->clone_local->source_uuid = text(SOURCE);
+                request->clone_local->disk = new_disk();
+                break;
+        case DROVER__AGENT_REQUEST__VERB_CLONE_CONFIRM:
+                request->clone_confirm->source_uuid = text(SOURCE);
+                request->clone_confirm->n_targets = 1;
+                request->clone_confirm->targets = one_text("vda");
+                break;
+        case DROVER__AGENT_REQUEST__VERB_IDENTITY_RESET:
+                request->identity_reset->host_name = text("web-7.example.org");
+                break;
+        case DROVER__AGENT_REQUEST__VERB_MOVE_REVIVE:
+                request->move_revive->retired_job = text("job0");
+                break;
+        case DROVER__AGENT_REQUEST__VERB_MOVE_UNREVIVE:
+                request->move_unrevive->retired_job = text("job0");
                 break;
         case DROVER__AGENT_REQUEST__VERB_RETIRED_PURGE:
                 request->retired_purge->retired_job = text("job0");

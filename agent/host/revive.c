@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Retired VMs brought back, and put away again. The facts that the definition is made from are those that the first
+ * job's fence kept; they live for as long as its holds. Workers only.
+ */
+#include "agent/host/revive.h"
+#include "agent/host/custody_domain.h"
+#include "agent/host/hold_file.h"
+#include "agent/host/placement_parts.h"
+#include "common/cleanup.h"
+#include "common/fault.h"
+#include "common/memory.h"
+#include <string.h>
+
+// Facts of the job that undoes.
+#define FACT_REVIVES        "revives"         // the job whose retired VM it brings back
+#define FACT_REVIVE_DEFINED "revives.defined" // UUID; set before the domain is defined here
+
+// The custody of the job that retired the VM, for reading what it noted.
+static struct custody retired_custody(const struct custody *custody, const char *job) {
+        struct custody retired = *custody;
+        retired.job = job;
+        return retired;
+}
+
+static int read_holds(const struct custody *custody, const char *job, struct hold **ret, unsigned *ret_n,
+                      struct error *err) {
+        if (journal_holds(custody->journal, job, 0, ret, ret_n, err) < 0)
+                return -1;
+        for (unsigned i = 0; i < *ret_n; i++) {
+                const struct hold *hold = &(*ret)[i];
+                if (strcmp(hold->vm_uuid, custody->vm_uuid) != 0)
+                        return error_set(err, ERROR_CONFLICT, "job %s retired VM %s, not %s", job, hold->vm_uuid,
+                                         custody->vm_uuid);
+                if (hold->kind != HOLD_RETIRED && hold->kind != HOLD_REVIVED)
+                        return error_set(err, ERROR_CONFLICT, "job %s has not retired VM %s here", job,
+                                         custody->vm_uuid);
+        }
+        return 0;
+}
+
+// Another undo may not be at work on the same holds.
+static int note_begun(const struct custody *custody, const char *job, const struct hold *holds, unsigned n,
+                      struct error *err) {
+        int ours = custody_fact_is(custody, FACT_REVIVES, job, err);
+        if (ours)
+                return ours < 0 ? -1 : 0;
+        for (unsigned i = 0; i < n; i++)
+                if (holds[i].kind == HOLD_REVIVED)
+                        return error_set(err, ERROR_CONFLICT, "another job is bringing back what job %s retired", job);
+        return custody_set_fact(custody, FACT_REVIVES, job, err);
+}
+
+// ---- checks ----
+
+static int check_file(const struct custody *custody, const struct hold *hold, struct error *err) {
+        enum hold_place place;
+        if (!hold->directory[0])
+                return 0;
+        if (hold_file_find(hold, &place, err) < 0)
+                return -1;
+        if (place == HOLD_ASIDE || place == HOLD_TWINS || (place == HOLD_IN_PLACE && hold->kind == HOLD_REVIVED))
+                return 0;
+        if (place == HOLD_BOTH) {
+                error_set(err, ERROR_CONFLICT, "%s: %s/%s exists: the retired one is not put in its place", hold->item,
+                          hold->directory, hold->name);
+                error_hint(err, "move the other file out of the way, then: drover job retry %s", custody->job);
+                return -1;
+        }
+        error_set(err, ERROR_NOT_FOUND, "%s: %s/" POOL_SIDECAR "/%s.%s.held does not exist", hold->item,
+                  hold->directory, hold->job, hold->item);
+        error_hint(err, "see whether its file system is mounted: findmnt -T %s", hold->directory);
+        return -1;
+}
+
+// 1: this job defined it, 0: it is not there, -1.
+static int check_domain(const struct custody *custody, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        int found = custody_lookup(custody, &domain, err);
+        if (found <= 0)
+                return found;
+        int ours = custody_fact_is(custody, FACT_REVIVE_DEFINED, custody->vm_uuid, err);
+        if (ours)
+                return ours;
+        error_set(err, ERROR_CONFLICT, "its UUID is in use here by the VM %s", virDomainGetName(domain));
+        error_hint(err, "see whether that one is still needed: virsh dominfo %s", custody->vm_uuid);
+        return -1;
+}
+
+static int check_name(const struct custody *custody, const char *name, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr other = virDomainLookupByName(custody->conn, name);
+        if (!other)
+                return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : connection_error(err, "look up the VM");
+        error_set(err, ERROR_CONFLICT, "another VM named %s exists here", name);
+        error_hint(err, "give that one another name: virsh domrename %s NEW", name);
+        return -1;
+}
+
+static int check(const struct custody *custody, const char *job, const struct hold *holds, unsigned n,
+                 struct error *err) {
+        if (n == 0) {
+                error_set(err, ERROR_NOT_FOUND, "nothing that job %s retired is left on this host", job);
+                error_hint(err, "it was purged; move the VM back instead: drover vm move VM HOST");
+                return -1;
+        }
+        int defined = check_domain(custody, err);
+        if (defined < 0 || (!defined && check_name(custody, holds[0].vm_name, err) < 0))
+                return -1;
+        for (unsigned i = 0; i < n; i++)
+                if (check_file(custody, &holds[i], err) < 0)
+                        return -1;
+        return 0;
+}
+
+// ---- acting ----
+
+static int put_back(const struct custody *custody, struct hold *hold, struct error *err) {
+        enum hold_place place;
+        hold->kind = HOLD_REVIVED;
+        if (journal_hold_put(custody->journal, hold, err) < 0 || fault_point("agent.revive.before-rename", err) < 0)
+                return -1;
+        if (!hold->directory[0])
+                return 0;
+        if (hold_file_find(hold, &place, err) < 0 ||
+            (place != HOLD_IN_PLACE && hold_file_put_in_place(hold, false, err) < 0))
+                return error_prefix(err, "%s", hold->item);
+        return fault_point("agent.revive.after-rename", err);
+}
+
+static int define(const struct custody *custody, const char *job, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        _cleanup_(free_p) char *xml = NULL;
+        struct custody retired = retired_custody(custody, job);
+        int found = custody_fact(&retired, FACT_DEFINITION, &xml, err);
+        if (found < 0)
+                return -1;
+        if (!found)
+                return error_set(err, ERROR_NOT_FOUND, "the definition that job %s kept is gone", job);
+        if (custody_set_fact(custody, FACT_REVIVE_DEFINED, custody->vm_uuid, err) < 0 ||
+            fault_point("agent.revive.before-define", err) < 0)
+                return -1;
+        domain = virDomainDefineXML(custody->conn, xml);
+        if (!domain)
+                return connection_error(err, "define the VM again");
+        if (fault_point("agent.revive.defined", err) < 0)
+                return -1;
+        return custody_snapshots_restore(custody, job, domain, err);
+}
+
+int revive_run(const struct custody *custody, const Drover__MoveRevive *request, struct error *err) {
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        const char *job = request->retired_job;
+        if (placement_check_open(custody, err) < 0 || read_holds(custody, job, &holds, &n, err) < 0 ||
+            check(custody, job, holds, n, err) < 0 || note_begun(custody, job, holds, n, err) < 0 ||
+            fault_point("agent.revive.begun", err) < 0)
+                return -1;
+        for (unsigned i = 0; i < n; i++)
+                if (put_back(custody, &holds[i], err) < 0)
+                        return -1;
+        custody_tidy(custody, holds, n);
+        if (define(custody, job, err) < 0)
+                return -1;
+        return fault_point("agent.revive.done", err);
+}
+
+// ---- back again ----
+
+static int require_inactive(const struct custody *custody, virDomainPtr domain, struct error *err) {
+        int active = domain ? custody_active(domain, err) : 0;
+        if (active <= 0)
+                return active;
+        error_set(err, ERROR_CONFLICT, "%s runs where it was brought back", virDomainGetName(domain));
+        error_hint(err, "stop it, then: drover job retry %s", custody->job);
+        return -1;
+}
+
+static int put_away(const struct hold *hold, struct error *err) {
+        enum hold_place place;
+        if (hold->kind != HOLD_REVIVED || !hold->directory[0])
+                return 0;
+        if (hold_file_find(hold, &place, err) < 0)
+                return -1;
+        // Not put back at all: another file stood there, which is not ours.
+        if (place == HOLD_ASIDE || place == HOLD_BOTH)
+                return 0;
+        if (place == HOLD_NOWHERE)
+                return error_set(err, ERROR_NOT_FOUND, "%s: %s/%s does not exist", hold->item, hold->directory,
+                                 hold->name);
+        if (hold_file_put_aside(hold, err) < 0)
+                return error_prefix(err, "%s", hold->item);
+        return fault_point("agent.unrevive.renamed", err);
+}
+
+static int undefine(const struct custody *custody, const struct hold *holds, unsigned n, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        int ours = custody_fact_is(custody, FACT_REVIVE_DEFINED, custody->vm_uuid, err);
+        int found = ours > 0 ? custody_lookup(custody, &domain, err) : ours;
+        if (found < 0 || require_inactive(custody, domain, err) < 0)
+                return -1;
+        for (unsigned i = 0; i < n; i++)
+                if (put_away(&holds[i], err) < 0)
+                        return -1;
+        // Started while the files were renamed: QEMU has them open, whatever they are called now. Asked again after it
+        // has been stopped, this goes on.
+        if (require_inactive(custody, domain, err) < 0)
+                return -1;
+        return domain ? custody_undefine(domain, err) : 0;
+}
+
+static int retire_again(const struct custody *custody, struct hold *holds, unsigned n, struct error *err) {
+        for (unsigned i = 0; i < n; i++) {
+                if (holds[i].kind != HOLD_REVIVED)
+                        continue;
+                holds[i].kind = HOLD_RETIRED;
+                if (journal_hold_put(custody->journal, &holds[i], err) < 0 ||
+                    fault_point("agent.unrevive.noted", err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+int revive_undo(const struct custody *custody, const Drover__MoveUnrevive *request, struct error *err) {
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        const char *job = request->retired_job;
+        if (placement_check_open(custody, err) < 0)
+                return -1;
+        int ours = custody_fact_is(custody, FACT_REVIVES, job, err);
+        if (ours <= 0)
+                return ours; // it never began
+        if (read_holds(custody, job, &holds, &n, err) < 0 || undefine(custody, holds, n, err) < 0 ||
+            fault_point("agent.unrevive.undefined", err) < 0 || retire_again(custody, holds, n, err) < 0)
+                return -1;
+        custody_tidy(custody, holds, n);
+        if (journal_fact_remove(custody->journal, custody->job, FACT_REVIVE_DEFINED, err) < 0 ||
+            journal_fact_remove(custody->journal, custody->job, FACT_REVIVES, err) < 0)
+                return -1;
+        return fault_point("agent.unrevive.done", err);
+}
+
+// ---- settling ----
+
+static int set_autostart(const struct custody *custody, const char *job, const Drover__MoveSettle *request,
+                         struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        _cleanup_(free_p) char *noted = NULL;
+        struct custody retired = retired_custody(custody, job);
+        int found = custody_fact(&retired, FACT_AUTOSTART, &noted, err);
+        if (found < 0 || custody_require(custody, &domain, err) < 0)
+                return -1;
+        int autostart = found ? strcmp(noted, "yes") == 0 : request->autostart;
+        return virDomainSetAutostart(domain, autostart) == 0 ? 0 : connection_error(err, "set autostart");
+}
+
+int revive_settle(const struct custody *custody, const Drover__MoveSettle *request, struct error *err) {
+        _cleanup_(free_p) char *job = NULL;
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        int found = custody_fact(custody, FACT_REVIVES, &job, err);
+        int settled = found > 0 ? custody_fact_is(custody, FACT_SETTLED, "yes", err) : 0;
+        if (found <= 0 || settled < 0)
+                return found <= 0 ? found : -1;
+        if (!settled &&
+            (set_autostart(custody, job, request, err) < 0 || custody_set_fact(custody, FACT_SETTLED, "yes", err) < 0))
+                return -1;
+        if (fault_point("agent.revive.settled", err) < 0 || read_holds(custody, job, &holds, &n, err) < 0)
+                return -1;
+        custody_tidy(custody, holds, n);
+        for (unsigned i = 0; i < n; i++)
+                if (journal_hold_remove(custody->journal, job, holds[i].item, err) < 0)
+                        return -1;
+        return 1;
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Versions of image files, one by one and as the digest of all that a VM has. Any thread. */
+#include "agent/host/version.h"
+#include "common/buffer.h"
+#include "common/cleanup.h"
+#include "common/memory.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define NS INT64_C(1000000000)
+
+static void of_stat(const struct stat *status, struct version *ret) {
+        *ret = (struct version){
+                .inode = status->st_ino,
+                .bytes = (uint64_t) status->st_size,
+                .modified_ns = status->st_mtim.tv_sec * NS + status->st_mtim.tv_nsec,
+                .changed_ns = status->st_ctim.tv_sec * NS + status->st_ctim.tv_nsec,
+        };
+}
+
+int version_of_fd(int fd, struct version *ret, struct error *err) {
+        struct stat status;
+        if (fstat(fd, &status) < 0)
+                return error_errno(err, errno, "look at the image");
+        if (!S_ISREG(status.st_mode))
+                return error_set(err, ERROR_REFUSED, "it is not a regular file");
+        of_stat(&status, ret);
+        return 0;
+}
+
+void version_format(const struct version *version, char ret[VERSION_TEXT_MAX]) {
+        snprintf(ret, VERSION_TEXT_MAX, "%" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64, version->inode, version->bytes,
+                 version->modified_ns, version->changed_ns);
+}
+
+bool version_parse(const char *text, struct version *ret) {
+        return sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNd64 " %" SCNd64, &ret->inode, &ret->bytes, &ret->modified_ns,
+                      &ret->changed_ns) == 4;
+}
+
+bool version_same_content(const struct version *one, const struct version *other) {
+        return one->inode == other->inode && one->bytes == other->bytes && one->modified_ns == other->modified_ns;
+}
+
+bool version_same(const struct version *one, const struct version *other) {
+        return version_same_content(one, other) && one->changed_ns == other->changed_ns;
+}
+
+// ---- all of a VM ----
+
+static bool add_file(EVP_MD_CTX *digest, const char *item, const char *path) {
+        struct stat status;
+        struct version version;
+        char text[VERSION_TEXT_MAX];
+        if (lstat(path, &status) < 0 || !S_ISREG(status.st_mode))
+                return false;
+        of_stat(&status, &version);
+        version_format(&version, text);
+        _cleanup_(free_p) char *line = memory_format("%s %s\n", item, text);
+        return EVP_DigestUpdate(digest, line, strlen(line)) == 1;
+}
+
+static bool add_disks(EVP_MD_CTX *digest, const Drover__Domain *domain) {
+        unsigned n = 0;
+        for (size_t i = 0; i < domain->n_disks; i++) {
+                const Drover__Disk *disk = domain->disks[i];
+                if ((strcmp(disk->device, "disk") != 0 && strcmp(disk->device, "lun") != 0) || !*disk->type)
+                        continue;
+                if (!*disk->path || !add_file(digest, disk->target, disk->path))
+                        return false;
+                n++;
+        }
+        return n > 0;
+}
+
+void version_of_domain(Drover__Domain *domain, const char *nvram) {
+        unsigned char sum[EVP_MAX_MD_SIZE];
+        unsigned n = 0;
+        if (strcmp(domain->state, "shut off") != 0)
+                return;
+        EVP_MD_CTX *digest = EVP_MD_CTX_new();
+        bool whole = digest && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 && add_disks(digest, domain);
+        struct stat status;
+        if (whole && nvram && stat(nvram, &status) == 0) // a VM that never ran has none yet
+                whole = add_file(digest, "nvram", nvram);
+        if (whole && EVP_DigestFinal_ex(digest, sum, &n) == 1 && n >= 16) {
+                char hex[33];
+                for (unsigned i = 0; i < 16; i++)
+                        snprintf(hex + 2 * i, 3, "%02x", sum[i]);
+                domain->images_version = memory_string(hex);
+        }
+        EVP_MD_CTX_free(digest);
+}
