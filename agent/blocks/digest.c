@@ -63,19 +63,30 @@ static bool piece_is_empty(const struct grains *grains, size_t piece) {
         return !(grains->words[first / 64] >> first % 64 & ((1ull << GRAINS_A_PIECE) - 1));
 }
 
-void digest_block(const uint8_t *block, size_t length, const struct grains *grains, uint8_t ret_hash[DIGEST_HASH]) {
-        uint8_t pieces[BLOCKS_PIECES][DIGEST_HASH];
+void digest_pieces(const uint8_t *block, size_t length, const struct grains *grains, uint16_t which,
+                   uint8_t (*ret_hashes)[DIGEST_HASH]) {
         size_t count = (length + BLOCKS_PIECE - 1) / BLOCKS_PIECE;
         need_zero_hashes();
         for (size_t i = 0; i < count; i++) {
                 size_t at = i * BLOCKS_PIECE, n = length - at < BLOCKS_PIECE ? length - at : BLOCKS_PIECE;
                 bool empty = piece_is_empty(grains, i);
+                if (!(which >> i & 1))
+                        continue;
                 if (empty && n == BLOCKS_PIECE)
-                        memcpy(pieces[i], zero_piece, DIGEST_HASH);
+                        memcpy(ret_hashes[i], zero_piece, DIGEST_HASH);
                 else
-                        hash_bytes(empty ? zeros : block + at, n, pieces[i]);
+                        hash_bytes(empty ? zeros : block + at, n, ret_hashes[i]);
         }
-        hash_bytes(pieces[0], count * DIGEST_HASH, ret_hash);
+}
+
+void digest_of_pieces(const uint8_t (*hashes)[DIGEST_HASH], size_t length, uint8_t ret_hash[DIGEST_HASH]) {
+        hash_bytes(hashes[0], (length + BLOCKS_PIECE - 1) / BLOCKS_PIECE * DIGEST_HASH, ret_hash);
+}
+
+void digest_block(const uint8_t *block, size_t length, const struct grains *grains, uint8_t ret_hash[DIGEST_HASH]) {
+        uint8_t pieces[BLOCKS_PIECES][DIGEST_HASH];
+        digest_pieces(block, length, grains, UINT16_MAX, pieces);
+        digest_of_pieces((const uint8_t(*)[DIGEST_HASH]) pieces, length, ret_hash);
 }
 
 void digest_zeros(size_t length, uint8_t ret_hash[DIGEST_HASH]) {

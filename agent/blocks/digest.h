@@ -19,6 +19,10 @@
 
 // The hash of one block of 1 to BLOCKS_BLOCK bytes. The grains that are not in `grains` are known to be zeros.
 void digest_block(const uint8_t *block, size_t length, const struct grains *grains, uint8_t ret_hash[DIGEST_HASH]);
+// The same in two steps, for a block whose pieces come one by one: the hashes of those in the mask, and of all of them.
+void digest_pieces(const uint8_t *block, size_t length, const struct grains *grains, uint16_t which,
+                   uint8_t (*ret_hashes)[DIGEST_HASH]);
+void digest_of_pieces(const uint8_t (*hashes)[DIGEST_HASH], size_t length, uint8_t ret_hash[DIGEST_HASH]);
 void digest_zeros(size_t length, uint8_t ret_hash[DIGEST_HASH]); // the same of a block that holds nothing
 
 struct digest;
