@@ -20,16 +20,28 @@ static void result_free_p(Drover__MoveInspectResult **result) {
 
 // ---- inspect ----
 
-static int refuse_obstacles(const Drover__Domain *domain, struct error *err) {
-        if (domain->n_obstacles == 0)
-                return 0;
+// What keeps a VM from leaving need not keep it from being cloned; what a clone can do with a chain of images, its hold
+// decides.
+static bool stands_in_the_way(const Drover__Obstacle *obstacle, const Drover__MoveInspect *request) {
+        const char *code = obstacle->code;
+        if (request->for_clone && (strcmp(code, "is-backing") == 0 || strcmp(code, "backing-chain") == 0))
+                return false;
+        return !request->converts || (strcmp(code, "backing-chain") != 0 && strcmp(code, "format") != 0);
+}
+
+static int refuse_obstacles(const Drover__Domain *domain, const Drover__MoveInspect *request, struct error *err) {
         char text[ERROR_MESSAGE_MAX] = "";
-        for (size_t i = 0, used = 0; i < domain->n_obstacles && used < sizeof(text); i++)
-                used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%s", i ? "; " : "",
-                                          domain->obstacles[i]->message);
-        error_set(err, ERROR_REFUSED, "%s cannot be moved: %s", domain->name, text);
+        size_t used = 0;
+        for (size_t i = 0; i < domain->n_obstacles && used < sizeof(text); i++)
+                if (stands_in_the_way(domain->obstacles[i], request))
+                        used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%s", used ? "; " : "",
+                                                  domain->obstacles[i]->message);
+        if (!used)
+                return 0;
+        error_set(err, ERROR_REFUSED, "%s cannot be %s: %s", domain->name, request->for_clone ? "cloned" : "moved",
+                  text);
         for (size_t i = 0; i < domain->n_obstacles; i++)
-                if (domain->obstacles[i]->hint[0])
+                if (stands_in_the_way(domain->obstacles[i], request) && domain->obstacles[i]->hint[0])
                         error_hint(err, "%s", domain->obstacles[i]->hint);
         return -1;
 }
@@ -74,7 +86,7 @@ int custody_inspect(const struct custody *custody, const Drover__MoveInspect *re
         const char *holder = result->domain->held_by_job;
         if (holder[0] && strcmp(holder, custody->job) != 0)
                 return error_set(err, ERROR_CONFLICT, "%s is held by job %s", result->domain->name, holder);
-        if (refuse_obstacles(result->domain, err) < 0)
+        if (refuse_obstacles(result->domain, request, err) < 0)
                 return -1;
         char *xml;
         if (custody_definition(domain, &xml, err) < 0)
@@ -217,4 +229,21 @@ int custody_open(const struct custody *custody, const char *item, int *ret_fd, u
                 return error_set(err, ERROR_CONFLICT, "%s of VM %s is not fenced by job %s", item, custody->vm_uuid,
                                  custody->job);
         return hold_file_open(&hold, HOLD_ASIDE, ret_fd, ret_bytes, err);
+}
+
+int custody_open_files(const struct custody *custody, const char *item, const char *format, struct image_files *ret,
+                       struct error *err) {
+        struct hold hold;
+        int fd = -1;
+        uint64_t bytes;
+        if (custody_open(custody, item, &fd, &bytes, err) < 0)
+                return -1;
+        // Names in its header are relative to where it was.
+        int found = custody_hold(custody, item, &hold, err);
+        if (found <= 0) {
+                close(fd);
+                return found < 0 ? -1 : error_set(err, ERROR_CONFLICT, "%s is no longer fenced", item);
+        }
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold.directory, hold.name);
+        return image_files_of(custody->conn, fd, path, format, ret, err);
 }

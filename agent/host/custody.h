@@ -36,6 +36,7 @@
  *     agent.retire.done            before the answer
  */
 #include "agent/host/connection.h"
+#include "agent/host/image_files.h"
 #include "agent/host/power.h"
 #include "agent/journal/journal.h"
 #include "proto/codec.h"
@@ -70,3 +71,6 @@ int custody_purge(const struct custody *custody, const Drover__RetiredPurge *req
                   struct error *err);
 // The open image for the data plane: of a fenced disk or the NVRAM, read-only, O_NOFOLLOW. fd is the caller's.
 int custody_open(const struct custody *custody, const char *item, int *ret_fd, uint64_t *ret_bytes, struct error *err);
+// The same of a disk of which the guest-visible content is wanted, with all that it is laid over.
+int custody_open_files(const struct custody *custody, const char *item, const char *format, struct image_files *ret,
+                       struct error *err);

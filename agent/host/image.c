@@ -5,6 +5,7 @@
  * by image_chain(), which only reads headers. Pure apart from reading; any thread.
  */
 #include "agent/host/image.h"
+#include "agent/host/image_vmdk.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <endian.h>
@@ -143,13 +144,7 @@ static int read_header(int fd, const char *name, struct image *image, struct err
         return read_qcow2(&header, image, err);
 }
 
-int image_inspect_at(int dir_fd, const char *name, const char *format, struct image *ret, struct error *err) {
-        // O_NONBLOCK: a fifo in the place of an image must not hold us.
-        _cleanup_(close_p) int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0 && errno == ELOOP)
-                return error_set(err, ERROR_REFUSED, "%s is a symbolic link", name);
-        if (fd < 0)
-                return error_errno(err, errno, "open %s", name);
+int image_inspect(int fd, const char *name, const char *format, struct image *ret, struct error *err) {
         struct stat st;
         if (fstat(fd, &st) < 0)
                 return error_errno(err, errno, "stat %s", name);
@@ -163,13 +158,25 @@ int image_inspect_at(int dir_fd, const char *name, const char *format, struct im
         // A raw image is whatever its bytes are: nothing in them is a header (fault 34).
         if (strcmp(format, "qcow2") == 0 && read_header(fd, name, &image, err) < 0)
                 return -1;
+        if (strcmp(format, "vmdk") == 0 && image_vmdk_read(fd, name, &image, err) < 0)
+                return -1;
         *ret = image;
         return 0;
 }
 
+int image_inspect_at(int dir_fd, const char *name, const char *format, struct image *ret, struct error *err) {
+        // O_NONBLOCK: a fifo in the place of an image must not hold us.
+        _cleanup_(close_p) int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0 && errno == ELOOP)
+                return error_set(err, ERROR_REFUSED, "%s is a symbolic link", name);
+        if (fd < 0)
+                return error_errno(err, errno, "open %s", name);
+        return image_inspect(fd, name, format, ret, err);
+}
+
 // Where a backing file's name leads: relative names start at the image's own directory; protocols ("json:", "nbd://")
 // lead nowhere that is followed.
-static char *backing_path(const char *image_path, const char *backing) {
+char *image_backing_path(const char *image_path, const char *backing) {
         if (strncmp(backing, "file:", 5) == 0)
                 backing += 5;
         if (backing[0] == '/' || strchr(backing, ':'))
@@ -204,7 +211,7 @@ int image_chain(const char *path, const char *format, char ***ret_paths, unsigne
                         chain_free(paths, n);
                         return error_set(err, ERROR_TOO_LARGE, "%s has more than %u backing files", path, CHAIN_MAX);
                 }
-                paths[n] = backing_path(at, image.backing);
+                paths[n] = image_backing_path(at, image.backing);
                 at = paths[n++];
                 snprintf(at_format, sizeof(at_format), "%s", at[0] == '/' ? image.backing_format : "");
         }

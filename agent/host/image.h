@@ -17,9 +17,13 @@ struct image {
         bool has_data_file, encrypted, dirty, corrupt, extended_l2;
         uint32_t snapshots; // internal
 };
-// format: "qcow2" or "raw" (others: sizes only). A qcow2 with unknown incompatible features, a file that is no qcow2
-// although it should be, a link, anything but a regular file: ERROR_REFUSED.
+// format: "qcow2", "raw" or "vmdk" (others: sizes only). A qcow2 with unknown incompatible features, a VMDK of more
+// than one file, a file that is not what it should be, a link, anything but a regular file: ERROR_REFUSED.
 int image_inspect_at(int dir_fd, const char *name, const char *format, struct image *ret, struct error *err);
+int image_inspect(int fd, const char *name, const char *format, struct image *ret, struct error *err); // an open one
+// Where the name of a backing file in the header of the image at `image_path` leads. Protocols ("json:", "nbd://") lead
+// nowhere: what is returned for them is no absolute path. Caller frees.
+char *image_backing_path(const char *image_path, const char *backing);
 // The whole chain below path, nearest first, at most 16 long; caller frees each and the array. It ends with the first
 // member that is not a local file or cannot be read.
 int image_chain(const char *path, const char *format, char ***ret_paths, unsigned *ret_n, struct error *err);

@@ -252,7 +252,7 @@ class TestWhatItHas:
         image = new_image(lab, HERE, f"{vm}.vmdk", "1M", "vmdk")
         redefine(lab, vm, domain_xml(vm, disk_xml(image, format="vmdk")))
         said = refusals(lab, vm)
-        assert list(said) == ["format"] and "vmdk" in said["format"] and "qemu-img convert" in hints(lab, vm)["format"]
+        assert list(said) == ["format"] and "vmdk" in said["format"] and "--format qcow2" in hints(lab, vm)["format"]
 
     def test_fault_53_an_image_whose_data_lies_elsewhere(self, lab, vm):
         new_image(lab, HERE, f"{vm}.data", "1M", "raw")
