@@ -372,6 +372,26 @@ static void fault_46_an_unknown_token_and_a_wrong_secret_look_the_same(void **st
         joiner_fini(&joiner);
 }
 
+static void fault_46_a_token_given_to_the_wrong_program_says_for_whom_it_is(void **state) {
+        (void) state;
+        struct joiner host = invited_host("lyon", "kvm1"), user = invited_user("bob", ROLE_VIEWER, "");
+        Drover__JoinReply *reply = NULL;
+        host.request.kind = DROVER__JOIN_KIND__JOIN_OPERATOR;
+        FAILS_WITH_HINT(authority_join(authority, &host.request, &reply, err), ERROR_DENIED,
+                        "this token is for the host lyon/kvm1, and not for a user",
+                        "drover-agent join TOKEN, on that host");
+        user.request.kind = DROVER__JOIN_KIND__JOIN_HOST;
+        FAILS_WITH_HINT(authority_join(authority, &user.request, &reply, err), ERROR_DENIED,
+                        "this token is for the user bob, and not for a host",
+                        "drover login TOKEN, at their own machine");
+        host.request.kind = DROVER__JOIN_KIND__JOIN_HOST; // and neither was used up by that
+        user.request.kind = DROVER__JOIN_KIND__JOIN_OPERATOR;
+        join(&host);
+        join(&user);
+        joiner_fini(&host);
+        joiner_fini(&user);
+}
+
 static bool file_holds(const char *name, const void *bytes, size_t length) {
         struct buffer content;
         buffer_init(&content, 0);
@@ -771,6 +791,7 @@ int main(void) {
                 TEST(fault_46_a_token_is_for_one_use),
                 TEST(fault_46_a_late_token_is_refused),
                 TEST(fault_46_an_unknown_token_and_a_wrong_secret_look_the_same),
+                TEST(fault_46_a_token_given_to_the_wrong_program_says_for_whom_it_is),
                 TEST(of_a_secret_only_the_hash_is_kept),
                 TEST(an_older_version_is_refused_by_name),
                 TEST(a_bad_request_leaves_the_token_as_it_is),

@@ -161,7 +161,8 @@ static void an_unreachable_peer_is_tried_over_the_next_path(void **state) {
 static void an_undo_that_fails_needs_an_operator_and_goes_on_when_told(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
-        char job[33];
+        Drover__JobRecord *record = NULL;
+        char job[33], note[200];
         start_move(job);
         while (!place_of("define"))
                 one_thing(job);
@@ -172,6 +173,10 @@ static void an_undo_that_fails_needs_an_operator_and_goes_on_when_told(void **st
         finish(job, "needs-operator");
         die_and_come_back();
         assert_string_equal(fleet_owner(fleet, ERP)->job, job); // still held
+        snprintf(note, sizeof(note), "played failure; when that is mended: drover job retry %s", job);
+        must(runner_job(runner, job, &record, &err), &err);
+        assert_string_equal(record->note, note); // and still told
+        proto_free(&record->base);
         must(runner_retry(runner, job, &err), &err);
         finish(job, "cancelled");
         assert_owner(LYON);

@@ -397,6 +397,18 @@ static void an_operator_limited_to_a_site_is_denied_what_is_elsewhere(void **sta
                                "bob may act at lyon only; `vm move` is about nantes/kvm2");
         }
         {
+                REQUEST(vm_clone, VM_CLONE, vm_clone, VmClone)
+                Drover__VmMove clone = DROVER__VM_MOVE__INIT;
+                clone.vm = (char *) "erp";
+                clone.host = (char *) "nantes/kvm2";
+                clone.new_name = (char *) "erp-2";
+                verb.move = &clone;
+                assert_refused(ask(&two.peer, &request), ERROR_DENIED,
+                               "bob may act at lyon only; `vm clone` is about nantes/kvm2");
+                verb.move = NULL;
+                assert_refused(ask(&two.peer, &request), ERROR_INVALID, "a clone is asked for without saying of what");
+        }
+        {
                 REQUEST(vm_list, VM_LIST, vm_list, VmList)
                 verb.vm = (char *) "crm";
                 assert_refused(ask(&two.peer, &request), ERROR_DENIED,
