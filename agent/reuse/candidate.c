@@ -2,10 +2,13 @@
 /* A file that may hold what is wanted (see candidate.h). */
 #include "agent/reuse/candidate.h"
 #include "agent/blocks/blocks.h"
+#include "common/cleanup.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define ERRORS_MAX     3    // then its disk is left alone
@@ -21,9 +24,10 @@ static uint64_t nanoseconds(const struct statx_timestamp *time) {
         return (uint64_t) time->tv_sec * 1000000000u + time->tv_nsec;
 }
 
-static bool set_direct(int fd, bool direct) {
-        int flags = fcntl(fd, F_GETFL);
-        return flags >= 0 && fcntl(fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+static int reopen_direct(int fd) {
+        char path[32];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        return open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 }
 
 int candidate_open(struct candidate *candidate, int fd, unsigned rank, struct error *err) {
@@ -33,15 +37,14 @@ int candidate_open(struct candidate *candidate, int fd, unsigned rank, struct er
                 close(fd);
                 return failed ? error_errno(err, failed, "stat") : error_set(err, ERROR_REFUSED, "not a regular file");
         }
-        *candidate = (struct candidate){.fd = fd, .rank = rank};
-        atomic_init(&candidate->direct, set_direct(fd, true));
+        *candidate = (struct candidate){.fd = fd, .direct_fd = reopen_direct(fd), .rank = rank};
         return 0;
 }
 
 void candidate_close(struct candidate *candidate) {
-        if (candidate->fd >= 0)
-                close(candidate->fd);
-        candidate->fd = -1;
+        close_p(&candidate->fd);
+        close_p(&candidate->direct_fd);
+        candidate->fd = candidate->direct_fd = -1;
 }
 
 int candidate_version(const struct candidate *candidate, struct candidate_version *ret, struct error *err) {
@@ -61,12 +64,14 @@ int candidate_version(const struct candidate *candidate, struct candidate_versio
 
 static ssize_t read_some(struct candidate *candidate, uint64_t offset, uint8_t *buffer, size_t length) {
         size_t rounded = (length + BLOCKS_ALIGNMENT - 1) / BLOCKS_ALIGNMENT * BLOCKS_ALIGNMENT;
-        ssize_t n = pread(candidate->fd, buffer, rounded, (off_t) offset);
-        if (n < 0 && errno == EINVAL && atomic_load(&candidate->direct)) {
-                atomic_store(&candidate->direct, false); // this file system wants another alignment, or none at all
-                set_direct(candidate->fd, false);
-                n = pread(candidate->fd, buffer, rounded, (off_t) offset);
-        }
+        struct iovec whole = {.iov_base = buffer, .iov_len = length};
+        ssize_t n = preadv2(candidate->fd, &whole, 1, (off_t) offset, RWF_NOWAIT);
+        if (n == (ssize_t) length)
+                return n;
+        if (candidate->direct_fd >= 0)
+                n = pread(candidate->direct_fd, buffer, rounded, (off_t) offset);
+        if (candidate->direct_fd < 0 || (n < 0 && errno == EINVAL)) // it wants another alignment, or none at all
+                n = pread(candidate->fd, buffer, length, (off_t) offset);
         return n;
 }
 

@@ -17,21 +17,21 @@ struct candidate_version {
 };
 
 struct candidate {
-        int fd;
-        unsigned rank; // 0: likeliest, as far as is known from outside
-        atomic_bool direct;
+        int fd;                         // through the page cache
+        int direct_fd;                  // around it; -1: the file system has no such thing
+        unsigned rank;                  // 0: likeliest, as far as is known from outside
         atomic_uint errors;             // reads that failed
         atomic_uint tried, hit;         // pieces looked for at their own offset, and found; halved as they grow
         atomic_uint compared, the_same; // grains of pieces that were not found, as the source answered
 };
 
-// Takes the descriptor of a regular file (read only, its flags may be changed). ERROR_REFUSED for anything else, and
-// it is closed.
+// Takes the descriptor of a regular file. ERROR_REFUSED for anything else, and it is closed.
 int candidate_open(struct candidate *candidate, int fd, unsigned rank, struct error *err);
 void candidate_close(struct candidate *candidate);
 int candidate_version(const struct candidate *candidate, struct candidate_version *ret, struct error *err);
-// What is there now, up to `length`: 0 at its end, and when it cannot be read. Offset and buffer are aligned to
-// BLOCKS_ALIGNMENT; the buffer has room up to the next multiple of it.
+// What is there now, up to `length`: 0 at its end, and when it cannot be read. What happens to be in the page cache is
+// taken from there; the rest is read around it, for it would only drive out what others need. Offset and buffer are
+// aligned to BLOCKS_ALIGNMENT; the buffer has room up to the next multiple of it.
 size_t candidate_read(struct candidate *candidate, uint64_t offset, uint8_t *buffer, size_t length);
 // Counts tried pieces and those found among them.
 void candidate_learn(struct candidate *candidate, unsigned tried, unsigned hit);

@@ -72,10 +72,6 @@ static int choose(const struct reuse *reuse, uint64_t offset, uint32_t tried) {
         return best;
 }
 
-static uint16_t missing(const struct finder_block *block) {
-        return block->named & (uint16_t) ~block->found;
-}
-
 // At its own offset, straight into the buffer. What is not right there may still be alike.
 static void try_first(struct finder *finder, struct finder_block *block, unsigned number, uint8_t *buffer) {
         struct candidate *candidate = &finder->reuse->candidates[number];
@@ -99,7 +95,7 @@ static void take_from(struct finder *finder, struct finder_block *block, uint16_
 
 static void try_other(struct finder *finder, struct finder_block *block, unsigned number, uint8_t *buffer) {
         struct candidate *candidate = &finder->reuse->candidates[number];
-        uint16_t wanted = missing(block);
+        uint16_t wanted = finder_missing(block);
         uint16_t whole = read_pieces(candidate, block, wanted, scratch(finder));
         uint16_t right =
                 names_equal(finder->scratch, block->length, whole, (const uint8_t(*)[NAMES_BYTES]) block->names);
@@ -113,7 +109,7 @@ static void try_index(struct finder *finder, struct finder_block *block, uint8_t
         struct tags_place places[BLOCKS_PIECES];
         uint16_t told = 0, whole = 0;
         for (unsigned i = 0; i < BLOCKS_PIECES; i++) {
-                if (!(missing(block) >> i & 1) || names_piece_length(block->length, i) < BLOCKS_PIECE ||
+                if (!(finder_missing(block) >> i & 1) || names_piece_length(block->length, i) < BLOCKS_PIECE ||
                     !tags_find(reuse->tags, tags_of_name(block->names[i]), &places[i]))
                         continue;
                 told |= (uint16_t) (1u << i);
@@ -132,66 +128,57 @@ static void try_index(struct finder *finder, struct finder_block *block, uint8_t
                         tags_remove(reuse->tags, tags_of_name(block->names[i]), &places[i]);
 }
 
-void finder_find(struct finder *finder, struct finder_block *block, uint8_t *buffer, finder_prints ret_prints) {
-        struct reuse *reuse = finder->reuse;
+static void look(struct finder *finder, struct finder_block *block, uint8_t *buffer) {
         uint32_t tried = 0;
-        block->found = block->alike = 0;
-        block->candidate = 0;
-        reuse_begin(reuse);
-        for (unsigned n = 0; n < FINDER_TRIES && missing(block); n++) {
-                int number = choose(reuse, block->offset, tried);
+        for (unsigned n = 0; n < FINDER_TRIES && finder_missing(block); n++) {
+                int number = choose(finder->reuse, block->offset, tried);
                 if (number >= 0 && n == 0)
                         try_first(finder, block, (unsigned) number, buffer);
                 else if (number >= 0)
                         try_other(finder, block, (unsigned) number, buffer);
-                if (n == 0 && missing(block))
+                if (n == 0 && finder_missing(block))
                         try_index(finder, block, buffer);
                 if (number < 0)
                         break;
                 tried |= 1u << number;
         }
+}
+
+void finder_find(struct finder *finder, struct finder_block *block, uint8_t *buffer, finder_prints ret_prints) {
+        block->found = block->alike = 0;
+        block->candidate = 0;
+        look(finder, block, buffer);
         for (unsigned i = 0; i < BLOCKS_PIECES; i++)
                 if (block->alike >> i & 1)
                         names_of_grains(buffer + (size_t) i * BLOCKS_PIECE, names_piece_length(block->length, i),
                                         ret_prints[i]);
-        atomic_fetch_add(&reuse->pieces, count_of(block->named));
-        atomic_fetch_add(&reuse->found, count_of(block->found));
+        reuse_learn(finder->reuse, count_of(block->named), count_of(block->found), count_of(block->alike));
 }
 
-// The grains of one piece that are the candidate's; returns how many there are.
-static unsigned copy_same(const struct finder_block *block, unsigned piece, const struct grains *same,
-                          const uint8_t *from, uint8_t *buffer) {
-        unsigned n = 0;
-        for (unsigned grain = piece * NAMES_GRAINS; grain < (piece + 1) * NAMES_GRAINS; grain++) {
-                size_t begin = (size_t) grain * BLOCKS_GRAIN;
-                if (begin >= block->length || !grains_has(same, grain))
-                        continue;
-                size_t left = block->length - begin;
-                memcpy(buffer + begin, from + begin, left < BLOCKS_GRAIN ? left : BLOCKS_GRAIN);
-                n++;
-        }
-        return n;
-}
-
-uint16_t finder_complete(struct finder *finder, struct finder_block *block, uint16_t pieces, const struct grains *same,
-                         uint8_t *buffer) {
-        struct reuse *reuse = finder->reuse;
-        struct candidate *candidate = &reuse->candidates[block->candidate];
-        pieces &= block->alike;
-        if (!pieces)
-                return 0;
-        unsigned n = 0;
-        uint16_t whole = read_pieces(candidate, block, pieces, scratch(finder));
+void finder_again(struct finder *finder, struct finder_block *block, uint8_t *buffer) {
+        struct finder_block again = *block;
+        again.named = block->found;
+        again.found = again.alike = 0;
+        look(finder, &again, buffer);
+        block->found = again.found;
+        if (!block->alike)
+                return;
+        block->alike = read_pieces(&finder->reuse->candidates[block->candidate], block, block->alike, scratch(finder));
         for (unsigned i = 0; i < BLOCKS_PIECES; i++)
-                if (whole >> i & 1)
-                        n += copy_same(block, i, same, finder->scratch, buffer);
-        uint16_t right = names_equal(buffer, block->length, whole, (const uint8_t(*)[NAMES_BYTES]) block->names);
+                if (block->alike >> i & 1)
+                        memcpy(buffer + (size_t) i * BLOCKS_PIECE, finder->scratch + (size_t) i * BLOCKS_PIECE,
+                               names_piece_length(block->length, i));
+}
+
+void finder_check(struct finder *finder, struct finder_block *block, unsigned same, const uint8_t *buffer) {
+        struct reuse *reuse = finder->reuse;
+        uint16_t pieces = block->alike;
         unsigned compared = count_of(pieces) * NAMES_GRAINS;
-        candidate_learn_grains(candidate, compared, n);
+        uint16_t right = names_equal(buffer, block->length, pieces, (const uint8_t(*)[NAMES_BYTES]) block->names);
+        candidate_learn_grains(&reuse->candidates[block->candidate], compared, same);
         block->found |= right;
-        block->alike &= (uint16_t) ~pieces;
+        block->alike = 0;
         atomic_fetch_add(&reuse->grains, compared);
-        atomic_fetch_add(&reuse->same, n);
+        atomic_fetch_add(&reuse->same, same);
         atomic_fetch_add(&reuse->wrong, count_of(pieces & (uint16_t) ~right));
-        return right;
 }

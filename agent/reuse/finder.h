@@ -26,11 +26,15 @@ typedef uint8_t finder_prints[BLOCKS_PIECES][NAMES_GRAINS][NAMES_PRINT];
 struct finder;
 struct finder *finder_new(struct reuse *reuse);
 void finder_free(struct finder *finder); // NULL is fine
-// Fills in `block`; buffer (blocks_buffer()) then holds the pieces that were found at their places, and anything at the
-// others. prints: of the pieces in `alike`.
+// Fills in `block`; buffer (blocks_buffer()) then holds the pieces that were found and those that are alike at their
+// places, and anything at the others. prints: of the pieces in `alike`.
 void finder_find(struct finder *finder, struct finder_block *block, uint8_t *buffer, finder_prints ret_prints);
-// The pieces in `pieces`, all of them alike, have come as grains, and the other grains of them are in `same`: copies
-// these into the buffer from the candidate, and checks each piece's name. Returns the pieces that are right; the others
-// are to be asked for whole (their prints lied, or the candidate has changed meanwhile), and are no longer alike.
-uint16_t finder_complete(struct finder *finder, struct finder_block *block, uint16_t pieces, const struct grains *same,
-                         uint8_t *buffer);
+// The buffer as finder_find() left it, again. What is no longer there is taken out of `found` and `alike`.
+void finder_again(struct finder *finder, struct finder_block *block, uint8_t *buffer);
+// The pieces that are alike have been put together in the buffer; of their grains `same` were the candidate's. Those
+// whose name is right are found now; the others (their prints lied, or the candidate has changed meanwhile) have to be
+// asked for whole. None is alike any more.
+void finder_check(struct finder *finder, struct finder_block *block, unsigned same, const uint8_t *buffer);
+static inline uint16_t finder_missing(const struct finder_block *block) {
+        return block->named & (uint16_t) ~block->found;
+}

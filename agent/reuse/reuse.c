@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define INDEX_AFTER 512 // pieces that were looked for
+
 struct reuse *reuse_new(const int *fds, unsigned n, const struct reuse_config *config) {
         struct reuse *reuse = new (struct reuse);
         for (unsigned i = 0; i < n; i++) {
@@ -40,6 +42,15 @@ void reuse_free(struct reuse *reuse) {
 
 bool reuse_any(const struct reuse *reuse) {
         return reuse->n > 0;
+}
+
+// Where a copy of the image stands, reading all the others for an index only keeps the disk from its work.
+void reuse_learn(struct reuse *reuse, unsigned named, unsigned found, unsigned alike) {
+        uint64_t pieces = atomic_fetch_add(&reuse->pieces, named) + named;
+        uint64_t known = atomic_fetch_add(&reuse->found, found) + found;
+        known += atomic_fetch_add(&reuse->alike, alike) + alike;
+        if (pieces >= INDEX_AFTER && known * 4 < pieces * 3)
+                reuse_begin(reuse);
 }
 
 void reuse_begin(struct reuse *reuse) {

@@ -15,6 +15,8 @@ struct reuse {
         pthread_mutex_t mutex;   // of builder
         struct builder *builder; // from the first search on
         atomic_bool begun;
-        atomic_uint_least64_t pieces, found, indexed, grains, same, wrong;
+        atomic_uint_least64_t pieces, found, alike, indexed, grains, same, wrong;
 };
-void reuse_begin(struct reuse *reuse); // somebody looks: the index is worth being built
+// Counts; and begins to build the index when too little is found without it.
+void reuse_learn(struct reuse *reuse, unsigned named, unsigned found, unsigned alike);
+void reuse_begin(struct reuse *reuse); // to build the index
