@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A committed move taken back at the host that the VM left, against libvirt's test driver: revived, put away again,
+ * settled, and each of these broken off at each of its fault points; and the versions of images that say whether a VM
+ * has run since.
+ */
+#include "agent_custody_scene.h"
+#include "agent/host/collect.h"
+#include "agent/host/revive.h"
+#include "scratch.h"
+
+#define MAC   "52:54:00:12:34:56"
+#define UNDO  "job2"
+#define OTHER "11111111-2222-4333-8444-555555555555"
+
+static char *both[] = {"vda", "vdb"};
+
+static void define_erp(struct scene *scene) {
+        _cleanup_(free_p) char *vda = scene_disk(scene, "vda", "erp.raw", "");
+        _cleanup_(free_p) char *vdb = scene_disk(scene, "vdb", "erp-data.raw", "");
+        _cleanup_(free_p) char *disks = memory_format("%s%s", vda, vdb);
+        scene_write(scene, "erp.raw", "system");
+        scene_write(scene, "erp-data.raw", "data");
+        scene_define(scene, "erp", SCENE_UUID, MAC, disks);
+}
+
+static char *definition_of(struct scene *scene) {
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_non_null(domain);
+        return virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+}
+
+static void set_autostart(struct scene *scene, bool autostart) {
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_int_equal(virDomainSetAutostart(domain, autostart), 0);
+}
+
+static bool has_autostart(struct scene *scene) {
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        int autostart = -1;
+        assert_int_equal(virDomainGetAutostart(domain, &autostart), 0);
+        return autostart;
+}
+
+static int fence(struct scene *scene, const char *version) {
+        Drover__MoveFence request = DROVER__MOVE_FENCE__INIT;
+        Drover__MoveFenceResult *result = NULL;
+        request.targets = both;
+        request.n_targets = 2;
+        request.images_version = (char *) version;
+        error_clear(&scene->err);
+        int status = custody_fence(&scene->custody, &request, &result, &scene->err);
+        if (status == 0)
+                proto_free(&result->base);
+        return status;
+}
+
+// What a committed move leaves at its source; from here on the scene's job is the one that undoes it.
+static char *move_away(struct scene *scene) {
+        Drover__MoveRetire retire = DROVER__MOVE_RETIRE__INIT;
+        define_erp(scene);
+        set_autostart(scene, true);
+        char *xml = definition_of(scene);
+        scene_must(scene, fence(scene, ""));
+        scene_must(scene, custody_retire(&scene->custody, &retire, &scene->err));
+        scene->custody.job = UNDO;
+        return xml;
+}
+
+static int revive(struct scene *scene) {
+        Drover__MoveRevive request = DROVER__MOVE_REVIVE__INIT;
+        request.retired_job = SCENE_JOB;
+        error_clear(&scene->err);
+        return revive_run(&scene->custody, &request, &scene->err);
+}
+
+static int unrevive(struct scene *scene) {
+        Drover__MoveUnrevive request = DROVER__MOVE_UNREVIVE__INIT;
+        request.retired_job = SCENE_JOB;
+        error_clear(&scene->err);
+        return revive_undo(&scene->custody, &request, &scene->err);
+}
+
+static int settle(struct scene *scene, char **ret_version) {
+        Drover__MoveSettle request = DROVER__MOVE_SETTLE__INIT;
+        Drover__MoveSettleResult *result = NULL;
+        error_clear(&scene->err);
+        int status = placement_settle(&scene->custody, &request, &result, &scene->err);
+        if (status == 0) {
+                if (ret_version)
+                        *ret_version = memory_string(result->images_version);
+                proto_free(&result->base);
+        }
+        return status;
+}
+
+static void assert_revived(struct scene *scene, const char *xml) {
+        _cleanup_(free_p) char *now = definition_of(scene);
+        assert_string_equal(now, xml);
+        assert_true(scene_has(scene, "erp.raw", "system"));
+        assert_true(scene_has(scene, "erp-data.raw", "data"));
+        assert_false(scene_active(scene, SCENE_UUID));
+        assert_false(has_autostart(scene));
+        assert_int_equal(scene_holds(scene, SCENE_JOB, HOLD_REVIVED), 2);
+        assert_int_equal(scene_holds(scene, NULL, 0), 2);
+}
+
+static void assert_retired(struct scene *scene) {
+        assert_false(scene_defined(scene, SCENE_UUID));
+        assert_false(scene_exists(scene, "erp.raw"));
+        assert_true(scene_has(scene, ".drover/job1.vda.held", "system"));
+        assert_true(scene_has(scene, ".drover/job1.vdb.held", "data"));
+        assert_int_equal(scene_holds(scene, SCENE_JOB, HOLD_RETIRED), 2);
+        assert_int_equal(scene_holds(scene, NULL, 0), 2);
+}
+
+static void assert_settled(struct scene *scene, const char *xml) {
+        _cleanup_(free_p) char *now = definition_of(scene);
+        assert_string_equal(now, xml);
+        assert_true(scene_has(scene, "erp.raw", "system"));
+        assert_true(has_autostart(scene));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+        assert_false(scene_exists(scene, ".drover"));
+}
+
+// ---- there and back ----
+
+static void what_was_retired_comes_back_as_it_was(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_must(scene, revive(scene));
+        assert_revived(scene, xml);
+        scene_must(scene, revive(scene));
+        assert_revived(scene, xml);
+}
+
+static void it_is_no_longer_among_what_can_be_purged(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        Drover__RetiredPurge purge = DROVER__RETIRED_PURGE__INIT;
+        Drover__RetiredPurgeResult *result = NULL;
+        Drover__Retired **retired = NULL;
+        size_t n = 9;
+        scene_must(scene, revive(scene));
+        scene_must(scene, collect_retired(scene->journal, &retired, &n, &scene->err));
+        assert_int_equal(n, 0);
+        free(retired);
+        purge.all = true;
+        scene_must(scene, custody_purge(&scene->custody, &purge, &result, &scene->err));
+        assert_int_equal(result->count, 0);
+        proto_free(&result->base);
+        assert_revived(scene, xml);
+}
+
+static void settling_it_makes_it_an_ordinary_vm_again(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_must(scene, revive(scene));
+        scene_must(scene, settle(scene, NULL));
+        assert_settled(scene, xml);
+        scene_must(scene, settle(scene, NULL));
+        assert_settled(scene, xml);
+        assert_int_equal(unrevive(scene), -1);
+        assert_error(scene->err, ERROR_CONFLICT, "job job2 is committed: VM " SCENE_UUID " belongs to this host now");
+        assert_settled(scene, xml);
+}
+
+static void put_away_again_it_is_as_it_was_retired(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_must(scene, unrevive(scene)); // before it began: nothing to do
+        assert_retired(scene);
+        scene_must(scene, revive(scene));
+        scene_must(scene, unrevive(scene));
+        assert_retired(scene);
+        scene_must(scene, unrevive(scene));
+        assert_retired(scene);
+        scene_must(scene, revive(scene));
+        assert_revived(scene, xml);
+}
+
+static void what_runs_is_not_put_away(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_must(scene, revive(scene));
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_int_equal(virDomainCreate(domain), 0);
+        assert_int_equal(unrevive(scene), -1);
+        assert_error(scene->err, ERROR_CONFLICT, "erp runs where it was brought back");
+        assert_string_equal(scene->err.hints[0], "stop it, then: drover job retry job2");
+        assert_int_equal(virDomainDestroy(domain), 0);
+        scene_must(scene, unrevive(scene));
+        assert_retired(scene);
+}
+
+// ---- in the way ----
+
+static void a_file_that_stands_in_the_way_is_not_replaced(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_write(scene, "erp-data.raw", "another");
+        assert_int_equal(revive(scene), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_non_null(strstr(scene->err.message, "erp-data.raw exists: the retired one is not put in its place"));
+        assert_true(scene_has(scene, "erp-data.raw", "another"));
+        assert_false(scene_exists(scene, "erp.raw"));
+        _cleanup_(free_p) char *path = scene_path(scene, "erp-data.raw");
+        unlink(path);
+        scene_must(scene, revive(scene));
+        assert_revived(scene, xml);
+}
+
+static void another_vm_with_its_uuid_or_name_is_left_alone(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_define(scene, "erp", OTHER, MAC, "");
+        assert_int_equal(revive(scene), -1);
+        assert_error(scene->err, ERROR_CONFLICT, "another VM named erp exists here");
+        _cleanup_(domain_free_p) virDomainPtr other = scene_domain(scene, OTHER);
+        assert_int_equal(virDomainUndefine(other), 0);
+        scene_define(scene, "erp2", SCENE_UUID, MAC, "");
+        assert_int_equal(revive(scene), -1);
+        assert_error(scene->err, ERROR_CONFLICT, "its UUID is in use here by the VM erp2");
+        _cleanup_(domain_free_p) virDomainPtr twin = scene_domain(scene, SCENE_UUID);
+        assert_int_equal(virDomainUndefine(twin), 0);
+        assert_retired(scene);
+}
+
+static void what_was_purged_cannot_come_back(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        Drover__RetiredPurge purge = DROVER__RETIRED_PURGE__INIT;
+        Drover__RetiredPurgeResult *result = NULL;
+        purge.retired_job = SCENE_JOB;
+        scene_must(scene, custody_purge(&scene->custody, &purge, &result, &scene->err));
+        proto_free(&result->base);
+        assert_int_equal(revive(scene), -1);
+        assert_error(scene->err, ERROR_NOT_FOUND, "nothing that job job1 retired is left on this host");
+}
+
+static void two_undos_do_not_meet(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_must(scene, revive(scene));
+        scene->custody.job = "job3";
+        assert_int_equal(revive(scene), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        scene_must(scene, unrevive(scene)); // not its own
+        scene->custody.job = UNDO;
+        assert_revived(scene, xml);
+}
+
+// ---- crashes ----
+
+static const char *const revive_points[] = {"agent.revive.begun",        "agent.revive.before-rename",
+                                            "agent.revive.after-rename", "agent.revive.before-define",
+                                            "agent.revive.defined",      "agent.revive.done"};
+static const char *const undo_points[] = {"agent.unrevive.renamed", "agent.unrevive.undefined", "agent.unrevive.noted",
+                                          "agent.unrevive.done"};
+
+static void a_revival_broken_off_anywhere_is_finished_when_asked_again(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        for (unsigned i = 0; i < ARRAY_SIZE(revive_points); i++) {
+                scene_fail_at(scene, revive_points[i]);
+                assert_int_equal(revive(scene), -1);
+                assert_true(scene_failed_at(scene, revive_points[i]));
+                scene_must(scene, revive(scene));
+                assert_revived(scene, xml);
+                scene_must(scene, unrevive(scene));
+                assert_retired(scene);
+        }
+}
+
+static void a_revival_broken_off_anywhere_can_be_taken_back(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        for (unsigned i = 0; i < ARRAY_SIZE(revive_points); i++) {
+                scene_fail_at(scene, revive_points[i]);
+                assert_int_equal(revive(scene), -1);
+                scene_must(scene, unrevive(scene));
+                assert_retired(scene);
+        }
+}
+
+static void taking_it_back_broken_off_anywhere_is_finished_when_asked_again(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        for (unsigned i = 0; i < ARRAY_SIZE(undo_points); i++) {
+                scene_must(scene, revive(scene));
+                scene_fail_at(scene, undo_points[i]);
+                assert_int_equal(unrevive(scene), -1);
+                assert_true(scene_failed_at(scene, undo_points[i]));
+                scene_must(scene, unrevive(scene));
+                assert_retired(scene);
+        }
+}
+
+static void settling_broken_off_is_finished_when_asked_again(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_must(scene, revive(scene));
+        scene_fail_at(scene, "agent.revive.settled");
+        assert_int_equal(settle(scene, NULL), -1);
+        scene_must(scene, settle(scene, NULL));
+        assert_settled(scene, xml);
+}
+
+// ---- versions ----
+
+static char *version_now(struct scene *scene) {
+        Drover__Domain *domain = NULL;
+        scene_must(scene, collect_domain_by_uuid(scene->conn, SCENE_UUID, scene->journal, &domain, &scene->err));
+        char *version = memory_string(domain->images_version);
+        proto_free(&domain->base);
+        return version;
+}
+
+static void images_have_another_version_when_one_was_written(void **state) {
+        struct scene *scene = *state;
+        define_erp(scene);
+        _cleanup_(free_p) char *before = version_now(scene);
+        _cleanup_(free_p) char *again = version_now(scene);
+        assert_int_equal(strlen(before), 32);
+        assert_string_equal(before, again);
+        scene_write(scene, "erp-data.raw", "DATA");
+        _cleanup_(free_p) char *after = version_now(scene);
+        assert_int_equal(strlen(after), 32);
+        assert_string_not_equal(before, after);
+}
+
+static void a_vm_that_runs_has_no_version(void **state) {
+        struct scene *scene = *state;
+        define_erp(scene);
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_int_equal(virDomainCreate(domain), 0);
+        _cleanup_(free_p) char *version = version_now(scene);
+        assert_string_equal(version, "");
+        assert_int_equal(virDomainDestroy(domain), 0);
+}
+
+static void settling_tells_the_version_that_the_inventory_will_show(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene), *told = NULL;
+        scene_must(scene, revive(scene));
+        scene_must(scene, settle(scene, &told));
+        _cleanup_(free_p) char *shown = version_now(scene);
+        assert_int_equal(strlen(told), 32);
+        assert_string_equal(told, shown);
+}
+
+static void a_fence_refuses_images_that_have_changed_since(void **state) {
+        struct scene *scene = *state;
+        define_erp(scene);
+        _cleanup_(free_p) char *version = version_now(scene);
+        scene_write(scene, "erp.raw", "SYSTEM");
+        assert_int_equal(fence(scene, version), -1);
+        assert_error(scene->err, ERROR_STALE, "erp has run, or its images were changed, since it was moved");
+        assert_true(scene_exists(scene, "erp.raw"));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+        _cleanup_(free_p) char *now = version_now(scene);
+        // Broken off after the first rename, which changes what is compared: it goes on all the same.
+        scene_fail_at(scene, "agent.fence.after-rename");
+        assert_int_equal(fence(scene, now), -1);
+        scene_must(scene, fence(scene, now));
+        assert_int_equal(scene_holds(scene, SCENE_JOB, HOLD_FENCED), 2);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, scene_set_up, scene_tear_down)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(what_was_retired_comes_back_as_it_was),
+                TEST(it_is_no_longer_among_what_can_be_purged),
+                TEST(settling_it_makes_it_an_ordinary_vm_again),
+                TEST(put_away_again_it_is_as_it_was_retired),
+                TEST(what_runs_is_not_put_away),
+                TEST(a_file_that_stands_in_the_way_is_not_replaced),
+                TEST(another_vm_with_its_uuid_or_name_is_left_alone),
+                TEST(what_was_purged_cannot_come_back),
+                TEST(two_undos_do_not_meet),
+                TEST(a_revival_broken_off_anywhere_is_finished_when_asked_again),
+                TEST(a_revival_broken_off_anywhere_can_be_taken_back),
+                TEST(taking_it_back_broken_off_anywhere_is_finished_when_asked_again),
+                TEST(settling_broken_off_is_finished_when_asked_again),
+                TEST(images_have_another_version_when_one_was_written),
+                TEST(a_vm_that_runs_has_no_version),
+                TEST(settling_tells_the_version_that_the_inventory_will_show),
+                TEST(a_fence_refuses_images_that_have_changed_since),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
