@@ -153,6 +153,8 @@ int parameters_fence(const Drover__AgentRequest *request, struct error *err) {
                 return -1;
         if (*fence->images_version && check_version(fence->images_version, err) < 0)
                 return -1;
+        if (check_names("converted", fence->converted, fence->n_converted, name_check_target, err) < 0)
+                return -1;
         return check_names("targets", fence->targets, fence->n_targets, name_check_target, err);
 }
 
