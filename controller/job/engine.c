@@ -286,8 +286,8 @@ static bool may_start(struct job *job) {
         const struct runner *runner = job->runner;
         if (!job->plan)
                 return true;
-        return running_on(runner, job->plan->source_host) < ENGINE_MOVES_PER_HOST &&
-               running_on(runner, job->plan->target_host) < ENGINE_MOVES_PER_HOST;
+        return running_on(runner, job->plan->source_host) < BOUNDS_MOVES_PER_HOST &&
+               running_on(runner, job->plan->target_host) < BOUNDS_MOVES_PER_HOST && parts_may_start(job);
 }
 
 static bool start_queued(struct job *job) {
@@ -305,7 +305,7 @@ static bool start_queued(struct job *job) {
 
 // Goes on until the job has to wait for something. The bound is for our own bugs: no job has so many steps.
 static void tick_job(struct job *job) {
-        for (unsigned rounds = 0; rounds < 1000; rounds++) {
+        for (unsigned rounds = 0; rounds < 1000 && !job->batch; rounds++) {
                 unsigned group;
                 if (job_states[job->sm.current].final || job->sm.current == JOB_NEEDS_OPERATOR)
                         return;
@@ -352,6 +352,7 @@ void engine_tick(struct runner *runner) {
                 tick_job(job);
         stall_tick(runner);
         shape_tick(runner);
+        parts_tick(runner);
         drop_finished(runner);
         runner->ticking = false;
 }

@@ -9,9 +9,12 @@
  *      finish.c    commit, undo, and the end of a job
  *      follow.c    who watches
  *      planned.c   taking on what follows a plan: moves, clones, undo
+ *      parts.c     batches: their parts, and how far these are
  *      shape.c     what each transfer may send
  *      stall.c     transfers that stand still
  */
+#include "controller/job/bounds.h"
+#include "controller/job/parts.h"
 #include "controller/job/recipe.h"
 #include "controller/job/runner.h"
 #include "controller/job/shape.h"
@@ -19,7 +22,6 @@
 #define ENGINE_RETRY_FIRST_MS  500u
 #define ENGINE_RETRY_MOST_MS   15000u
 #define ENGINE_COPY_FAULTS_MAX 4u // tries at a copy that fails for another reason than an unreachable peer
-#define ENGINE_MOVES_PER_HOST  4u // moves that run at once with this host at either end; more are queued
 #define ENGINE_UNFINISHED_MAX  10000u
 #define ENGINE_ANSWER_SECONDS  30u // for jobs that nobody wants done much later
 
@@ -74,6 +76,12 @@ void finish_end(struct job *job);          // all steps of its direction are don
 struct job *taking_new(const char *kind, const char *vm, const char *vm_uuid, const struct runner_caller *caller);
 int taking_check_free(struct runner *runner, const char *vm_uuid, const char *name, struct error *err);
 uint64_t taking_epoch(struct runner *runner, const char *vm_uuid); // higher than any that is known for this VM
+// planned.c: a job that follows this plan, with the epoch granted for it; not stored yet, nor filled.
+int planned_new(struct runner *runner, const struct recipe *recipe, const Drover__MovePlan *plan,
+                const struct runner_caller *caller, struct job **ret, struct error *err);
+// With its plan and its steps, not stored yet; what the store took is then the runner's.
+int taking_fill(struct runner *runner, struct job *job, const ProtobufCMessage *spec, struct error *err);
+void taking_adopt(struct runner *runner, struct job *job);
 int taking_on(struct runner *runner, struct job *job, const ProtobufCMessage *spec, char ret_job[33],
               struct error *err); // committed, with its plan and steps; takes the job
 // follow.c

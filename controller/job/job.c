@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The job in memory, to the store and back, and as people see it. Loop thread; see job.h. */
 #include "controller/job/job.h"
+#include "controller/job/parts.h"
 #include "controller/job/recipe.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -47,6 +48,7 @@ void job_free(struct job *job) {
                 proto_free(&job->plan->base);
         if (job->single)
                 proto_free(&job->single->base);
+        parts_free(job);
         store_job_fini(&job->row);
         free(job);
 }
@@ -243,7 +245,7 @@ int job_load(struct store *store, struct store_job *row, struct job **ret, struc
         struct job *job = new (struct job);
         job->row = *row;
         *row = (struct store_job){0};
-        job->recipe = recipe_by_kind(job->row.kind);
+        job->recipe = recipe_of(&job->row);
         sm_init(&job->sm, job_states, JOB_STATES, word_index(job->row.state, nth_job_word, JOB_STATES));
         if (job->row.error_code) {
                 error_set(&job->error, error_from_number(job->row.error_code), "%s",
@@ -259,6 +261,8 @@ int job_load(struct store *store, struct store_job *row, struct job **ret, struc
                 r = load_steps(store, job, err);
         if (r == 0)
                 r = load_transfers(store, job, err);
+        if (r == 0 && job->batch)
+                r = parts_load(store, job, err);
         if (r < 0) {
                 job_free(job);
                 return -1;
@@ -362,6 +366,10 @@ Drover__JobRecord *job_record(const struct job *job) {
                 record->error = proto_failure(&job->error);
         if (job->plan)
                 record_plan(record, job->plan);
+        if (job->batch)
+                parts_record(job, record);
+        else
+                record->batch = memory_string(job->row.batch);
         record->n_steps = job->n_steps;
         record->steps = new_array(Drover__StepRecord *, job->n_steps + 1);
         for (unsigned i = 0; i < job->n_steps; i++)

@@ -63,6 +63,14 @@ struct job_transfer {
         unsigned stalls;
 };
 
+// One VM of a batch. In the order of its plan.
+struct job_part {
+        char id[33]; // "": refused, and so never begun
+        char vm[320], state[16], note[200];
+        Drover__Failure *error; // NULL: none
+        uint64_t bytes_total, bytes_done;
+};
+
 struct recipe;
 struct job {
         struct job *next; // list of the runner's unfinished jobs
@@ -73,6 +81,8 @@ struct job {
         const struct recipe *recipe;
         Drover__MovePlan *plan;       // of a move
         Drover__AgentRequest *single; // of a one-step job
+        Drover__BatchPlan *batch;     // of a batch, which has no steps of its own
+        struct job_part *parts;       // batch->n_plans of them
         struct job_step *steps;
         unsigned n_steps;
         struct job_transfer *transfers;

@@ -90,16 +90,22 @@ static const Drover__Pool *pool_named(const struct fleet_host *host, const char 
         return NULL;
 }
 
+static bool plan_takes(const Drover__MovePlan *plan, const char *pool, const char *volume) {
+        for (size_t i = 0; i < plan->n_disks; i++)
+                if (strcmp(plan->disks[i]->pool, pool) == 0 && strcmp(plan->disks[i]->volume, volume) == 0)
+                        return true;
+        return false;
+}
+
 bool plan_volume_taken(const struct plan_context *context, const char *pool_name, const char *volume) {
         const Drover__Pool *pool = pool_named(context->target, pool_name);
         for (size_t i = 0; pool && i < pool->n_volumes; i++)
                 if (strcmp(pool->volumes[i], volume) == 0)
                         return true;
-        for (size_t i = 0; i < context->plan->n_disks; i++)
-                if (strcmp(context->plan->disks[i]->pool, pool_name) == 0 &&
-                    strcmp(context->plan->disks[i]->volume, volume) == 0)
+        for (size_t i = 0; i < context->n_earlier; i++)
+                if (context->earlier[i]->n_refusals == 0 && plan_takes(context->earlier[i], pool_name, volume))
                         return true;
-        return false;
+        return plan_takes(context->plan, pool_name, volume);
 }
 
 static void check_host_online(struct plan_context *context, const struct fleet_host *host) {
@@ -276,7 +282,7 @@ static void check_pool_exists(struct plan_context *context, const Drover__MoveDi
 }
 
 // What a disk can grow to there, not what it takes now: a move that fits only today is refused (fault 71).
-static uint64_t disk_can_grow_to(const Drover__MoveDisk *disk) {
+uint64_t plan_disk_can_grow_to(const Drover__MoveDisk *disk) {
         if (plan_format_converts(disk)) // the old file's length says nothing about the new one's
                 return disk->capacity_bytes;
         return disk->capacity_bytes > disk->file_bytes ? disk->capacity_bytes : disk->file_bytes;
@@ -290,7 +296,7 @@ static void check_space(struct plan_context *context) {
                 uint64_t need = 0;
                 for (size_t j = 0; j < plan->n_disks; j++)
                         if (strcmp(plan->disks[j]->pool, pool->name) == 0)
-                                need += disk_can_grow_to(plan->disks[j]);
+                                need += plan_disk_can_grow_to(plan->disks[j]);
                 if (need == 0 || !pool->active || need <= pool->available_bytes)
                         continue;
                 plan_refuse(context, "no-space",

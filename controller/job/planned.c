@@ -8,8 +8,8 @@
 #include <strings.h>
 
 // To the host that the VM is at: the epoch under which it may leave.
-static int take_plan(struct runner *runner, const struct recipe *recipe, const Drover__MovePlan *plan,
-                     const struct runner_caller *caller, char ret_job[33], struct error *err) {
+int planned_new(struct runner *runner, const struct recipe *recipe, const Drover__MovePlan *plan,
+                const struct runner_caller *caller, struct job **ret, struct error *err) {
         char name[sizeof(((struct store_job *) NULL)->vm)];
         if (taking_check_free(runner, plan->vm_uuid, plan->vm_name, err) < 0)
                 return -1;
@@ -22,6 +22,15 @@ static int take_plan(struct runner *runner, const struct recipe *recipe, const D
                 job_free(job);
                 return -1;
         }
+        *ret = job;
+        return 0;
+}
+
+static int take_plan(struct runner *runner, const struct recipe *recipe, const Drover__MovePlan *plan,
+                     const struct runner_caller *caller, char ret_job[33], struct error *err) {
+        struct job *job;
+        if (planned_new(runner, recipe, plan, caller, &job, err) < 0)
+                return -1;
         return taking_on(runner, job, &plan->base, ret_job, err);
 }
 
@@ -127,7 +136,17 @@ static int not_ended(const struct job *job, struct error *err) {
         return -1;
 }
 
+static int is_batch(const struct job *job, struct error *err) {
+        error_set(err, ERROR_CONFLICT, "job %s is several moves, which are taken back one by one", job->row.id);
+        for (size_t i = 0; i < job->batch->n_plans; i++)
+                if (strcmp(job->parts[i].state, "done") == 0)
+                        error_hint(err, "drover job undo %s", job->parts[i].id);
+        return -1;
+}
+
 static int check_undoable(const struct runner *runner, const struct job *job, struct error *err) {
+        if (job->batch)
+                return is_batch(job, err);
         if (strcmp(job->row.kind, recipe_move.kind) != 0)
                 return not_a_move(job, err);
         if (runner_has(runner, job->row.id))

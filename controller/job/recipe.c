@@ -17,6 +17,10 @@ const struct recipe *recipe_by_kind(const char *kind) {
         return NULL;
 }
 
+const struct recipe *recipe_of(const struct store_job *row) {
+        return strcmp(row->batch, row->id) == 0 ? &recipe_batch : recipe_by_kind(row->kind);
+}
+
 void recipe_step_label(const struct job *job, const struct recipe_step *kind, unsigned item, char label[32]) {
         if (kind->copies)
                 snprintf(label, 32, "%s-%s", kind->name, recipe_item_name(job, item));

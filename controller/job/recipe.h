@@ -33,12 +33,14 @@ struct recipe {
         bool needs_answer_soon; // a request that a host left unanswered is a failure, not something to wait for
 };
 
-const struct recipe *recipe_by_kind(const char *kind); // NULL: unknown
+const struct recipe *recipe_by_kind(const char *kind);       // NULL: unknown
+const struct recipe *recipe_of(const struct store_job *row); // a batch is of its parts' kind
 const struct recipe_step *recipe_step_by_name(const struct recipe *recipe, const char *name, const struct job *job,
                                               unsigned *ret_item);
 // "send-vda": name and item of a step as recorded; buffer of 32
 void recipe_step_label(const struct job *job, const struct recipe_step *kind, unsigned item, char label[32]);
 
+extern const struct recipe recipe_batch;
 extern const struct recipe recipe_move, recipe_clone, recipe_undo;
 extern const struct recipe *const recipe_singles[];        // power actions, purge; NULL-terminated
 const char *recipe_power_kind(Drover__PowerAction action); // "vm.start"

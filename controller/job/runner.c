@@ -130,9 +130,7 @@ struct job *taking_new(const char *kind, const char *vm, const char *vm_uuid, co
         return job;
 }
 
-// The job with its plan and its steps is committed before anything is done about it.
-int taking_on(struct runner *runner, struct job *job, const ProtobufCMessage *spec, char ret_job[33],
-              struct error *err) {
+int taking_fill(struct runner *runner, struct job *job, const ProtobufCMessage *spec, struct error *err) {
         struct buffer bytes;
         buffer_init(&bytes, 0);
         int r = runner->n_jobs >= ENGINE_UNFINISHED_MAX
@@ -145,19 +143,27 @@ int taking_on(struct runner *runner, struct job *job, const ProtobufCMessage *sp
                         memcpy(job->row.spec, bytes.data, bytes.length);
                 r = job->recipe->load(job, err);
         }
-        if (r == 0) {
+        if (r == 0)
                 job->recipe->steps(job);
-                r = job_store_all(job, runner->store, err);
-        }
         buffer_fini(&bytes);
-        if (r < 0) {
+        return r;
+}
+
+void taking_adopt(struct runner *runner, struct job *job) {
+        adopt(runner, job);
+        engine_log(job, NULL, "job taken on", NULL);
+        set_timer(runner);
+}
+
+// The job with its plan and its steps is committed before anything is done about it.
+int taking_on(struct runner *runner, struct job *job, const ProtobufCMessage *spec, char ret_job[33],
+              struct error *err) {
+        if (taking_fill(runner, job, spec, err) < 0 || job_store_all(job, runner->store, err) < 0) {
                 job_free(job);
                 return -1;
         }
         memcpy(ret_job, job->row.id, 33);
-        adopt(runner, job);
-        engine_log(job, NULL, "job taken on", NULL);
-        set_timer(runner);
+        taking_adopt(runner, job);
         return 0;
 }
 
@@ -295,6 +301,11 @@ int runner_cancel(struct runner *runner, const char *id, struct error *err) {
         struct job *job;
         if (find_unfinished(runner, id, &job, err) < 0)
                 return -1;
+        if (job->batch) {
+                int r = parts_cancel(job, err);
+                run(runner);
+                return r;
+        }
         if (job->row.committed) {
                 error_set(err, ERROR_CONFLICT, "job %s is past its commit point and can only be finished", job->row.id);
                 error_hint(err, "drover job follow %s", job->row.id);
@@ -325,6 +336,8 @@ int runner_retry(struct runner *runner, const char *id, struct error *err) {
                         error_hint(err, "give the command again: what the first try left behind has been taken away");
                 return -1;
         }
+        if (job->batch)
+                return parts_retry(job, err);
         if (job->sm.current != JOB_NEEDS_OPERATOR)
                 return error_set(err, ERROR_CONFLICT, "job %s is %s: it goes on by itself", job->row.id,
                                  sm_name(&job->sm));

@@ -47,6 +47,13 @@ int runner_power(struct runner *runner, struct fleet_vm *vm, Drover__PowerAction
                  const struct runner_caller *caller, char ret_job[33], struct error *err);
 int runner_purge(struct runner *runner, struct fleet_host *host, const char *retired_job, const char *vm_name,
                  const struct runner_caller *caller, char ret_job[33], struct error *err);
+// Several moves together, with a name for all of them; those that are refused are recorded as such. At least one is
+// not.
+int runner_batch(struct runner *runner, const Drover__BatchPlan *plan, const char *what,
+                 const struct runner_caller *caller, char ret_job[33], struct error *err);
+// What is left to do of a batch that has ended: 1 and the request for it; 0 when this job is none, or has not ended.
+int runner_batch_again(struct runner *runner, const char *job, Drover__VmMoveMany **ret, char ret_what[320],
+                       struct error *err);
 int runner_cancel(struct runner *runner, const char *job,
                   struct error *err); // ERROR_CONFLICT after the commit, or when it has ended
 int runner_retry(struct runner *runner, const char *job,

@@ -84,14 +84,13 @@ static struct allot_line *now_lines(struct runner *runner, size_t *ret_n) {
 
 // ---- a job's own rate
 
-static int store_plan(struct job *job, struct error *err) {
+// Of a move its plan, of a batch the plan of all.
+static int store_spec(struct job *job, const ProtobufCMessage *spec, struct error *err) {
         struct buffer bytes;
         buffer_init(&bytes, 0);
-        int r = PROTO_PACK(job->plan, &bytes, err);
+        int r = proto_pack(spec, &bytes, err);
         if (r == 0) {
-                free(job->row.spec);
-                job->row.spec_length = bytes.length;
-                job->row.spec = (uint8_t *) steal(&bytes.data);
+                job_set_spec(job, bytes.data, bytes.length);
                 r = job_store(job, job->runner->store, err);
         }
         buffer_fini(&bytes);
@@ -105,12 +104,14 @@ static bool copies(const struct job *job) {
         return false;
 }
 
-static int set_rate(struct job *job, uint64_t rate, struct error *err) {
+int shape_set_rate(struct job *job, uint64_t rate, struct error *err) {
+        if (job->batch)
+                return parts_set_rate(job, rate, err) < 0 ? -1 : store_spec(job, &job->batch->base, err);
         if (!job->plan || !copies(job))
                 return error_set(err, ERROR_CONFLICT, "job %s copies nothing, so it has no rate", job->row.id);
         uint64_t before = job->plan->rate_bytes_per_second;
         job->plan->rate_bytes_per_second = rate;
-        if (store_plan(job, err) < 0) {
+        if (store_spec(job, &job->plan->base, err) < 0) {
                 job->plan->rate_bytes_per_second = before;
                 return -1;
         }
@@ -125,7 +126,7 @@ int runner_set_rate(struct runner *runner, const char *id, uint64_t rate, struct
         struct job *job = runner->jobs;
         while (job && strcmp(job->row.id, record->id) != 0)
                 job = job->next;
-        int r = job ? set_rate(job, rate, err)
+        int r = job ? shape_set_rate(job, rate, err)
                     : error_set(err, ERROR_CONFLICT, "job %s has ended: it is %s", record->id, record->state);
         proto_free(&record->base);
         if (r == 0)

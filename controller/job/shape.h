@@ -17,6 +17,7 @@ struct shape {
 void shape_fini(struct shape *shape);
 // The rate for a transfer that is about to be asked of its source. 0: no limit.
 uint64_t shape_first(struct job *job, struct job_step *step);
+int shape_set_rate(struct job *job, uint64_t rate, struct error *err); // its own, on disk
 void shape_tick(struct runner *runner); // tells every source whose rate is another one now
 // What a source says it keeps to: told again when it is not what it was told.
 void shape_heard(struct job *job, struct job_step *step, const Drover__TransferState *state);

@@ -106,6 +106,26 @@ int verb_check_vm_clone(const struct verb_call *call, struct error *err) {
                        : 0;
 }
 
+// A pattern is compared with names and never looked up; what it is made of is bounded all the same.
+static int check_pattern(const char *text, struct error *err) {
+        unsigned slashes = 0;
+        for (const char *c = text; *c; c++)
+                slashes += *c == '/';
+        if (slashes < PARTS_MAX)
+                return check_text("a pattern", text, err);
+        return error_set(err, ERROR_INVALID, "\"%.200s\" has more parts than SITE/HOST/VM", text);
+}
+
+int verb_check_vm_move_many(const struct verb_call *call, struct error *err) {
+        const Drover__VmMoveMany *many = call->request->vm_move_many;
+        if (!many->move || many->n_vms == 0)
+                return error_set(err, ERROR_INVALID, "no VM is named");
+        for (size_t i = 0; i < many->n_vms; i++)
+                if ((strpbrk(many->vms[i], "*?[") ? check_pattern : verb_check_vm_name)(many->vms[i], err) < 0)
+                        return -1;
+        return verb_check_host_name(many->move->host, err);
+}
+
 int verb_check_vm_purge(const struct verb_call *call, struct error *err) {
         const Drover__VmPurge *purge = call->request->vm_purge;
         if (purge->all != (purge->vm[0] == '\0'))

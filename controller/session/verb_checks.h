@@ -20,6 +20,7 @@ int verb_check_host_name(const char *text, struct error *err); // "lyon/kvm1", "
         X(vm_power)                                                                                                    \
         X(vm_move)                                                                                                     \
         X(vm_clone)                                                                                                    \
+        X(vm_move_many)                                                                                                \
         X(vm_purge)                                                                                                    \
         X(job_list)                                                                                                    \
         X(job_show)                                                                                                    \

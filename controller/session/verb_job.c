@@ -16,7 +16,7 @@ BATCH_FILL(fill, JOBS, jobs, jobs, job_records, JobRecords, JobRecord)
 // ---- list and show
 
 static bool may_see(const struct verb_call *call, const Drover__JobRecord *job) {
-        return verb_may_see_host(call, job->source) || (job->target[0] && verb_may_see_host(call, job->target));
+        return verb_may_see_source(call, job, false) || (job->target[0] && verb_may_see_host(call, job->target));
 }
 
 // Of unfinished jobs the runner knows more than the store; the lists of all and of the ended ones begin in the store.
@@ -175,7 +175,18 @@ int verb_job_cancel(struct verb_call *call, struct error *err) {
                                                                            : verb_reply_job(call, call->job_id, err);
 }
 
+// A batch that has ended is a new one then, of what it left.
 int verb_job_retry(struct verb_call *call, struct error *err) {
+        Drover__VmMoveMany *again = NULL;
+        char what[sizeof(((struct store_job *) NULL)->vm)];
+        int r = runner_batch_again(call->session->runner, call->job_id, &again, what, err);
+        if (r > 0) {
+                r = verb_move_many(call, again, what, err);
+                proto_free(&again->base);
+                return r;
+        }
+        if (r < 0)
+                return -1;
         memcpy(call->job, call->job_id, sizeof(call->job));
         return runner_retry(call->session->runner, call->job_id, err) < 0 ? -1
                                                                           : verb_reply_job(call, call->job_id, err);

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Verbs about one VM: its definition, power, and moving it. Loop thread. */
+/* Verbs about VMs: definition, power, and moving one or several. Loop thread. */
+#include "common/buffer.h"
+#include "common/cleanup.h"
 #include "common/memory.h"
+#include "common/utf8.h"
 #include "controller/job/plan.h"
+#include "controller/job/plan_batch.h"
 #include "controller/session/agent_link.h"
 #include "controller/session/hub.h"
 #include "controller/session/operator_link.h"
 #include "controller/session/verbs.h"
+#include <stdio.h>
 
 #define TIMEOUT_MAX_SECONDS 86400u
 
@@ -149,4 +154,59 @@ int verb_vm_move(struct verb_call *call, struct error *err) {
         int r = move->plan_only ? verb_reply_plan(call, plan, err) : start_move(call, plan, err);
         proto_free(&plan->base);
         return r;
+}
+
+// ---- several moves
+
+static bool sees(const char *site, void *data) {
+        return verb_may_see(data, site);
+}
+
+// A pattern finds only what the operator may see; somebody who names another site's VM is told.
+static int check_sources(const struct verb_call *call, const Drover__BatchPlan *plan, struct error *err) {
+        for (size_t i = 0; i < plan->n_plans; i++)
+                if (!verb_may_see_host(call, plan->plans[i]->source_name))
+                        return verb_refuse_site(call, plan->plans[i]->source_name, err);
+        return 0;
+}
+
+static int reply_batch_plan(struct verb_call *call, Drover__BatchPlan *plan, struct error *err) {
+        Drover__OperatorReply reply = DROVER__OPERATOR_REPLY__INIT;
+        reply.value_case = DROVER__OPERATOR_REPLY__VALUE_BATCH_PLAN;
+        reply.batch_plan = plan;
+        return verb_reply(call, &reply, true, err);
+}
+
+static int start_batch(struct verb_call *call, const Drover__BatchPlan *plan, const char *what, struct error *err) {
+        const struct runner_caller caller = verb_caller(call);
+        char job[33];
+        if (plan_batch_refused(plan, err) < 0 || runner_batch(call->session->runner, plan, what, &caller, job, err) < 0)
+                return -1;
+        return verb_reply_started(call, job, err);
+}
+
+int verb_move_many(struct verb_call *call, const Drover__VmMoveMany *many, const char *what, struct error *err) {
+        Drover__BatchPlan *plan;
+        call->unrecorded = many->move->plan_only;
+        snprintf(call->object, sizeof(call->object), "%s to %s", what, many->move->host);
+        if (plan_batch(call->session->fleet, many, sees, call, &plan, err) < 0)
+                return -1;
+        int r = check_sources(call, plan, err);
+        if (r == 0)
+                r = many->move->plan_only ? reply_batch_plan(call, plan, err) : start_batch(call, plan, what, err);
+        proto_free(&plan->base);
+        return r;
+}
+
+// Under the words that were given: "lyon/kvm1/* nantes/kvm1/web".
+int verb_vm_move_many(struct verb_call *call, struct error *err) {
+        const Drover__VmMoveMany *many = call->request->vm_move_many;
+        char what[sizeof(((struct store_job *) NULL)->vm)];
+        struct buffer words;
+        buffer_init(&words, 0);
+        for (size_t i = 0; i < many->n_vms; i++)
+                buffer_appendf(&words, NULL, "%s%s", i ? " " : "", many->vms[i]);
+        _cleanup_(free_p) char *text = buffer_steal_text(&words);
+        snprintf(what, sizeof(what), "%.*s", (int) utf8_cut(text, sizeof(what) - 1), text);
+        return verb_move_many(call, many, what, err);
 }

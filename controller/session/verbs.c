@@ -43,6 +43,12 @@ static const char *target_vm_clone(const struct verb_call *call) {
         return call->request->vm_clone->move->host;
 }
 
+// Where to; which VMs, the handler finds.
+static const char *subject_vm_move_many(const struct verb_call *call) {
+        const Drover__VmMove *move = call->request->vm_move_many->move;
+        return move ? move->host : "";
+}
+
 static const char *target_vm_move(const struct verb_call *call) {
         return call->request->vm_move->host;
 }
@@ -67,6 +73,7 @@ static const struct verb table[] = {
         {CASE(VM_POWER), "vm power", ROLE_OPERATOR, VERB_VM, true, .label = verb_power_label, ABOUT(vm_power)},
         {CASE(VM_MOVE), "vm move", ROLE_OPERATOR, VERB_VM_HOST, true, .target = target_vm_move, ABOUT(vm_move)},
         {CASE(VM_CLONE), "vm clone", ROLE_OPERATOR, VERB_VM_HOST, true, .target = target_vm_clone, ABOUT(vm_clone)},
+        {CASE(VM_MOVE_MANY), "vm move", ROLE_OPERATOR, VERB_HOST, true, ABOUT(vm_move_many)},
         {CASE(VM_PURGE), "vm purge", ROLE_OPERATOR, VERB_FLEET, true, ABOUT(vm_purge)},
         {CASE(RETIRED_LIST), "vm list --retired", ROLE_VIEWER, VERB_FLEET, RUN(retired_list)},
         {CASE(JOB_LIST), "job list", ROLE_VIEWER, VERB_FLEET, LISTS(job_list)},
@@ -134,9 +141,18 @@ static int check_host(const struct verb_call *call, const struct fleet_host *hos
         return verb_may_see(call, host->site) ? 0 : verb_refuse_site(call, name, err);
 }
 
+// A batch begins at all the sites that its parts are at.
+bool verb_may_see_source(const struct verb_call *call, const Drover__JobRecord *job, bool all) {
+        size_t n = 0;
+        for (size_t i = 0; i < job->n_parts; i++)
+                n += verb_may_see_host(call, job->parts[i]->vm);
+        return job->n_parts == 0 ? verb_may_see_host(call, job->source) : all ? n == job->n_parts : n > 0;
+}
+
 // To act on a job one must be allowed both its ends; to look at it, one of them.
 static int check_job(const struct verb_call *call, const Drover__JobRecord *job, struct error *err) {
-        bool source = verb_may_see_host(call, job->source), target = verb_may_see_host(call, job->target);
+        bool source = verb_may_see_source(call, job, call->verb->changes),
+             target = verb_may_see_host(call, job->target);
         bool looks = source || (job->target[0] && target);
         bool acts = source && (!job->target[0] || target);
         if (call->verb->changes ? acts : looks)

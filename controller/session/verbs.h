@@ -72,6 +72,8 @@ bool verb_may_see(const struct verb_call *call, const char *site);
 int verb_refuse_site(const struct verb_call *call, const char *what, struct error *err); // -1, ERROR_DENIED
 // "SITE/HOST" as records name hosts.
 bool verb_may_see_host(const struct verb_call *call, const char *name);
+// Where a job begins; of a batch all such places, or at least one.
+bool verb_may_see_source(const struct verb_call *call, const Drover__JobRecord *job, bool all);
 int verb_reply(struct verb_call *call, Drover__OperatorReply *reply, bool last, struct error *err);
 struct runner_caller verb_caller(const struct verb_call *call);
 int verb_reply_job(struct verb_call *call, const char *id, struct error *err);
@@ -96,6 +98,7 @@ const struct store_site *verb_site(const struct verb_call *call, const char *nam
         X(vm_power)                                                                                                    \
         X(vm_move)                                                                                                     \
         X(vm_clone)                                                                                                    \
+        X(vm_move_many)                                                                                                \
         X(vm_purge)                                                                                                    \
         X(retired_list)                                                                                                \
         X(job_list)                                                                                                    \
@@ -113,4 +116,6 @@ const struct store_site *verb_site(const struct verb_call *call, const char *nam
 #define X(name) int verb_##name(struct verb_call *call, struct error *err);
 VERB_HANDLERS(X)
 #undef X
+// For verb_job_retry(): plans and begins, or only plans, what the request says, under this name.
+int verb_move_many(struct verb_call *call, const Drover__VmMoveMany *many, const char *what, struct error *err);
 const char *verb_power_label(const struct verb_call *call);

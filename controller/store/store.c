@@ -65,8 +65,14 @@
         " outcome TEXT NOT NULL, job TEXT NOT NULL, message TEXT);"                                                    \
         "CREATE INDEX audit_job ON audit (job, id);"
 
+// Jobs that were asked for together; a batch is one of its own parts.
+#define SCHEMA_BATCHES                                                                                                 \
+        "ALTER TABLE job ADD COLUMN batch TEXT NOT NULL DEFAULT '' CHECK (length(batch) <= 32);"                       \
+        "CREATE INDEX job_batch ON job (batch) WHERE batch <> '';"
+
 static const struct db_migration migrations[] = {
         {.sql = SCHEMA_MEMBERS SCHEMA_FLEET SCHEMA_JOBS},
+        {.sql = SCHEMA_BATCHES},
 };
 
 int store_open(const char *path, struct store **ret, struct error *err) {

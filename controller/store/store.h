@@ -135,6 +135,7 @@ struct store_job {
         char *error_hints; // hints one a line; NULL: none
         uint8_t *spec;
         size_t spec_length;
+        char batch[33]; // the batch that it is a part of, or "". The batch itself: its own id
         uint64_t epoch; // granted to it
         bool committed, undoing, cancel_requested;
 };
@@ -145,6 +146,8 @@ int store_job_get(struct store *store, const char *id, struct store_job *ret, st
 // free(*ret).
 int store_jobs(struct store *store, const char *state, bool unfinished_only, unsigned limit, struct store_job **ret,
                unsigned *ret_n, struct error *err);
+// The parts of a batch, without the batch itself; as store_jobs().
+int store_jobs_of(struct store *store, const char *batch, struct store_job **ret, unsigned *ret_n, struct error *err);
 // The one job whose id begins so: 1, 0 none, -1; ERROR_CONFLICT when there are more.
 int store_job_find(struct store *store, const char *beginning, char ret_id[33], struct error *err);
 int store_jobs_failed_since(struct store *store, int64_t since_ms, unsigned *ret_n, struct error *err);

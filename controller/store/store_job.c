@@ -7,7 +7,7 @@
 
 #define COLUMNS                                                                                                        \
         "SELECT id, kind, state, vm, vm_uuid, user_name, source, target, created_ms, started_ms, finished_ms,"         \
-        " error_code, error_message, error_hints, spec, epoch, committed, undoing, cancel_requested FROM job"
+        " error_code, error_message, error_hints, spec, epoch, committed, undoing, cancel_requested, batch FROM job"
 #define NEWEST_FIRST " ORDER BY created_ms DESC, id DESC LIMIT ?1"
 
 void store_job_fini(struct store_job *job) {
@@ -24,15 +24,16 @@ int store_job_put(struct store *store, const struct store_job *job, struct error
         db_query(store->db, &q,
                  "INSERT INTO job (id, kind, state, vm, vm_uuid, user_name, source, target, created_ms, started_ms,"
                  " finished_ms, error_code, error_message, error_hints, spec, epoch, committed, undoing,"
-                 " cancel_requested) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
-                 " ?17, ?18, ?19) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, state = excluded.state,"
+                 " cancel_requested, batch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, "
+                 "?16,"
+                 " ?17, ?18, ?19, ?20) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, state = excluded.state,"
                  " vm = excluded.vm, vm_uuid = excluded.vm_uuid, user_name = excluded.user_name,"
                  " source = excluded.source, target = excluded.target, created_ms = excluded.created_ms,"
                  " started_ms = excluded.started_ms, finished_ms = excluded.finished_ms,"
                  " error_code = excluded.error_code, error_message = excluded.error_message,"
                  " error_hints = excluded.error_hints, spec = excluded.spec, epoch = excluded.epoch,"
                  " committed = excluded.committed, undoing = excluded.undoing,"
-                 " cancel_requested = excluded.cancel_requested");
+                 " cancel_requested = excluded.cancel_requested, batch = excluded.batch");
         const char *const texts[] = {job->id,      job->kind, job->state,  job->vm,
                                      job->vm_uuid, job->user, job->source, job->target};
         int at = 1;
@@ -49,6 +50,7 @@ int store_job_put(struct store *store, const struct store_job *job, struct error
         db_bind_int(&q, at++, job->committed);
         db_bind_int(&q, at++, job->undoing);
         db_bind_int(&q, at++, job->cancel_requested);
+        db_bind_text(&q, at++, job->batch);
         return store_run(&q, err);
 }
 
@@ -73,6 +75,7 @@ static void read_job(struct db_query *q, struct store_job *job) {
         job->committed = db_int(q, 16) != 0;
         job->undoing = db_int(q, 17) != 0;
         job->cancel_requested = db_int(q, 18) != 0;
+        STORE_TEXT(job->batch, q, 19);
 }
 
 int store_job_get(struct store *store, const char *id, struct store_job *ret, struct error *err) {
@@ -98,11 +101,25 @@ static void job_list_fini(struct job_list *list) {
         free(list->jobs);
 }
 
+static int read_jobs(struct db_query *q, struct store_job **ret, unsigned *ret_n, struct error *err) {
+        _cleanup_(job_list_fini) struct job_list list = {0};
+        int result;
+        while ((result = db_step(q, err)) > 0) {
+                store_room(list.jobs, list.n);
+                read_job(q, &list.jobs[list.n++]);
+        }
+        db_done(q);
+        if (result < 0)
+                return -1;
+        *ret = steal(&list.jobs);
+        *ret_n = list.n;
+        list.n = 0;
+        return 0;
+}
+
 int store_jobs(struct store *store, const char *state, bool unfinished_only, unsigned limit, struct store_job **ret,
                unsigned *ret_n, struct error *err) {
-        _cleanup_(job_list_fini) struct job_list list = {0};
         struct db_query q;
-        int result;
         if (state)
                 db_query(store->db, &q,
                          COLUMNS
@@ -116,17 +133,14 @@ int store_jobs(struct store *store, const char *state, bool unfinished_only, uns
                 db_bind_text(&q, 2, state);
                 db_bind_int(&q, 3, unfinished_only);
         }
-        while ((result = db_step(&q, err)) > 0) {
-                store_room(list.jobs, list.n);
-                read_job(&q, &list.jobs[list.n++]);
-        }
-        db_done(&q);
-        if (result < 0)
-                return -1;
-        *ret = steal(&list.jobs);
-        *ret_n = list.n;
-        list.n = 0;
-        return 0;
+        return read_jobs(&q, ret, ret_n, err);
+}
+
+int store_jobs_of(struct store *store, const char *batch, struct store_job **ret, unsigned *ret_n, struct error *err) {
+        struct db_query q;
+        db_query(store->db, &q, COLUMNS " WHERE batch = ?1 AND id <> ?1 AND batch <> ''");
+        db_bind_text(&q, 1, batch);
+        return read_jobs(&q, ret, ret_n, err);
 }
 
 int store_jobs_failed_since(struct store *store, int64_t since_ms, unsigned *ret_n, struct error *err) {

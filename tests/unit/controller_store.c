@@ -74,9 +74,43 @@ static void fault_18_a_newer_schema_is_refused_by_name(void **state) {
         assert_int_equal(sqlite3_exec(raw, "PRAGMA user_version = 99", NULL, NULL, NULL), SQLITE_OK);
         sqlite3_close(raw);
         snprintf(message, sizeof(message),
-                 "database %s has schema 99, this program knows 1: it was written by a newer drover",
+                 "database %s has schema 99, this program knows 2: it was written by a newer drover",
                  scratch_path("c.db"));
         FAILS(store_open(scratch_path("c.db"), &store, err), ERROR_VERSION, message);
+}
+
+static void fault_18_a_database_of_before_batches_is_taken_over(void **state) {
+        (void) state;
+        struct store_job job, *parts;
+        unsigned n;
+        struct store *store = open_store("c.db");
+        put_job(store, "aaaa", 1, "done");
+        store_close(store);
+        sqlite3 *raw;
+        assert_int_equal(sqlite3_open(scratch_path("c.db"), &raw), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(raw,
+                                      "DROP INDEX job_batch; ALTER TABLE job DROP COLUMN batch;"
+                                      "PRAGMA user_version = 1",
+                                      NULL, NULL, NULL),
+                         SQLITE_OK);
+        sqlite3_close(raw);
+        store = open_store("c.db");
+        assert_int_equal(store_job_get(store, "aaaa", &job, NULL), 1);
+        assert_string_equal(job.batch, "");
+        store_job_fini(&job);
+        job = job_at("bbbb", 2, "queued");
+        snprintf(job.batch, sizeof(job.batch), "cccc");
+        OK(store_job_put(store, &job, err));
+        OK(store_jobs_of(store, "cccc", &parts, &n, err));
+        assert_int_equal(n, 1);
+        assert_string_equal(parts[0].id, "bbbb");
+        assert_string_equal(parts[0].batch, "cccc");
+        store_job_fini(&parts[0]);
+        free(parts);
+        OK(store_jobs_of(store, "", &parts, &n, err));
+        assert_int_equal(n, 0);
+        free(parts);
+        store_close(store);
 }
 
 static void a_rolled_back_transaction_leaves_nothing(void **state) {
@@ -528,6 +562,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 SCRATCH_TEST(fault_15_what_was_committed_is_there_after_a_power_cut),
                 SCRATCH_TEST(fault_18_a_newer_schema_is_refused_by_name),
+                SCRATCH_TEST(fault_18_a_database_of_before_batches_is_taken_over),
                 SCRATCH_TEST(a_rolled_back_transaction_leaves_nothing),
                 SCRATCH_TEST(settings_are_replaced),
                 SCRATCH_TEST(fault_14_an_epoch_that_falls_is_refused),
