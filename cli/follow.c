@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Following a job: one bar a disk on a terminal, a line a step without one, events with -o jsonl; see follow.h. */
 #include "cli/follow.h"
+#include "cli/follow_parts.h"
 #include "cli/record.h"
 #include "common/clock.h"
 #include "common/memory.h"
@@ -114,7 +115,9 @@ static void draw_live(struct follow *follow, const Drover__JobRecord *job) {
         }
         for (size_t i = 0; copying && i < job->n_transfers; i++)
                 draw_transfer(follow, job->transfers[i], i);
-        if (job->note[0]) {
+        if (job->n_parts > 0) {
+                follow->drawn += follow_parts_draw(job);
+        } else if (job->note[0]) {
                 output_line("  %s: %s", job->state, job->note);
                 follow->drawn++;
         }
@@ -129,7 +132,8 @@ static void say_note(struct follow *follow, const Drover__JobRecord *job) {
                 output_line("  %s: %s", job->state, job->note);
 }
 
-static void show(struct follow *follow, const Drover__JobRecord *job) {
+// `before`: what was shown last; NULL: nothing.
+static void show(struct follow *follow, const Drover__JobRecord *before, const Drover__JobRecord *job) {
         if (follow->call->format == OUTPUT_JSONL) {
                 json_t *event = record_job(job, true);
                 json_dumpf(event, stdout, JSON_COMPACT);
@@ -144,6 +148,7 @@ static void show(struct follow *follow, const Drover__JobRecord *job) {
         if (live)
                 erase_live(follow);
         say_steps(follow, job);
+        follow_parts_say(before, job);
         if (live)
                 draw_live(follow, job);
         else
@@ -154,10 +159,11 @@ static int on_reply(const Drover__OperatorReply *reply, void *data, struct error
         struct follow *follow = data;
         if (reply->value_case != DROVER__OPERATOR_REPLY__VALUE_JOBS || reply->jobs->n_jobs == 0)
                 return reply->last ? 0 : error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
-        if (follow->last)
-                proto_free(&follow->last->base);
+        Drover__JobRecord *before = follow->last;
         follow->last = (Drover__JobRecord *) proto_copy(&reply->jobs->jobs[0]->base);
-        show(follow, follow->last);
+        show(follow, before, follow->last);
+        if (before)
+                proto_free(&before->base);
         return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "common/units.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 COLLECT(collect, JOBS, jobs, jobs, record_job(reply->jobs->jobs[i], false))
 COLLECT(collect_whole, JOBS, jobs, jobs, record_job(reply->jobs->jobs[i], true))
@@ -18,6 +19,7 @@ static const struct column columns[] = {
         {"CREATED", "created_at", COLUMN_AGE, false},
         {"TOOK", "duration_seconds", COLUMN_SECONDS, false},
         {"USER", "user", COLUMN_TEXT, false},
+        {"BATCH", "batch", COLUMN_TEXT, true},
         {"NOTE", "note", COLUMN_TEXT, true},
         {0},
 };
@@ -82,10 +84,25 @@ static int cancel(struct invocation *call, struct error *err) {
         return list_done(call, &request, "cancelling: what it did is being undone", err);
 }
 
+// What is left of a batch that has ended goes on as another one, which has to be named.
+static int on_retried(const Drover__OperatorReply *reply, void *data, struct error *err) {
+        const struct invocation *call = data;
+        if (reply->value_case != DROVER__OPERATOR_REPLY__VALUE_JOBS || reply->jobs->n_jobs == 0)
+                return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
+        const Drover__JobRecord *job = reply->jobs->jobs[0];
+        if (call->format != OUTPUT_TABLE && call->format != OUTPUT_WIDE)
+                output_show(record_job(job, false), call->format, "id");
+        else if (strncmp(job->id, call->objects[0], strlen(call->objects[0])) == 0)
+                output_line("the job goes on");
+        else
+                output_line("what was left goes on as job %s: drover job follow %s", job->id, job->id);
+        return 1;
+}
+
 static int retry(struct invocation *call, struct error *err) {
         VERB(job_retry, JOB_RETRY, job_retry, JobRetry)
         verb.id = (char *) call->objects[0];
-        return list_done(call, &request, "the job goes on", err);
+        return client_ask_once(&request, on_retried, call, err);
 }
 
 static int audit(struct invocation *call, struct error *err) {
@@ -143,6 +160,8 @@ const struct command job_commands[] = {
          .verb = "retry",
          ONE_JOB,
          .summary = "Let a job that needs an operator go on from where it stopped",
+         .description = "Of several moves that have ended, those that did not succeed are planned and run again, as a "
+                        "new job.",
          .run = retry},
         {0},
 };

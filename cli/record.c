@@ -260,6 +260,19 @@ static json_t *record_transfer(const Drover__TransferRecord *transfer) {
         return o;
 }
 
+static json_t *record_part(const Drover__JobPart *part) {
+        json_t *o = json_object();
+        set_text(o, "id", part->id);
+        set_text(o, "vm", part->vm);
+        set_text(o, "state", part->state);
+        set(o, "wave", number_or_null(part->wave));
+        set(o, "bytes_total", number(part->bytes_total));
+        set(o, "bytes_done", number(part->bytes_done));
+        set_text(o, "note", part->note);
+        set(o, "error", record_failure(part->error));
+        return o;
+}
+
 json_t *record_job(const Drover__JobRecord *job, bool whole) {
         json_t *o = json_object();
         set_text(o, "id", job->id);
@@ -281,6 +294,7 @@ json_t *record_job(const Drover__JobRecord *job, bool whole) {
             job->finished_ms && job->started_ms ? json_real((double) (job->finished_ms - job->started_ms) / 1000)
                                                 : json_null());
         set(o, "rate_bytes_per_second", number_or_null(job->rate_bytes_per_second));
+        set_text(o, "batch", job->batch);
         set_text(o, "note", job->note);
         set(o, "error", record_failure(job->error));
         if (!whole)
@@ -292,6 +306,10 @@ json_t *record_job(const Drover__JobRecord *job, bool whole) {
                 json_array_append_new(transfers, record_transfer(job->transfers[i]));
         set(o, "steps", steps);
         set(o, "transfers", transfers);
+        json_t *parts = json_array();
+        for (size_t i = 0; i < job->n_parts; i++)
+                json_array_append_new(parts, record_part(job->parts[i]));
+        set(o, "parts", parts);
         return o;
 }
 
@@ -380,6 +398,21 @@ json_t *record_plan(const Drover__MovePlan *plan) {
         set(o, "disks", disks);
         set(o, "steps", steps);
         set(o, "refusals", refusals);
+        return o;
+}
+
+json_t *record_batch_plan(const Drover__BatchPlan *plan) {
+        json_t *o = json_object(), *plans = json_array();
+        for (size_t i = 0; i < plan->n_plans; i++) {
+                json_t *one = record_plan(plan->plans[i]);
+                set(one, "wave", number_or_null(plan->plans[i]->wave));
+                json_array_append_new(plans, one);
+        }
+        set_text(o, "target", plan->plans[0]->target_name);
+        set(o, "waves", number(plan->waves));
+        set(o, "copy_bytes", number(plan->bytes_to_copy));
+        set(o, "estimated_seconds", number(plan->estimated_seconds));
+        set(o, "plans", plans);
         return o;
 }
 

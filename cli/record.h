@@ -11,4 +11,5 @@ json_t *record_job(const Drover__JobRecord *job, bool whole);
 json_t *record_user(const Drover__UserRecord *user);
 json_t *record_audit(const Drover__AuditRecord *audit);
 json_t *record_plan(const Drover__MovePlan *plan);
+json_t *record_batch_plan(const Drover__BatchPlan *plan);
 json_t *record_status(const Drover__FleetStatus *status);

@@ -68,7 +68,7 @@ static void what_is_not_in_the_table_is_refused_with_the_nearest(void **state) {
 
 static void objects_and_values_that_are_missing_or_too_many_are_refused(void **state) {
         (void) state;
-        assert_usage("vm move erp", "drover vm move needs VM SITE/HOST", "drover vm move --help");
+        assert_usage("vm move erp", "drover vm move needs VM... SITE/HOST", "drover vm move --help");
         assert_usage("vm show a b", "drover vm show takes no more than VM", "drover vm show --help");
         assert_usage("vm move erp nantes/kvm2 --as", "--as needs a value: --as NAME", NULL);
         assert_usage("vm move erp nantes/kvm2 --stop=yes", "--stop takes no value", NULL);
