@@ -3,6 +3,7 @@
 
 The pools are file systems on devices of their own (lab pool), whose errors are the kernel's: nothing in drover is made to fail."""
 
+import itertools
 import re
 
 import pytest
@@ -14,6 +15,7 @@ from labkit import flaky
 
 HERE, THERE = "lyon/kvm1", "nantes/kvm1"
 HOSTS = (HERE, THERE)
+SERIAL = itertools.count(1)  # no two VMs of one name: what is said of one is not said of the other
 MIB = 1 << 20
 
 
@@ -27,14 +29,15 @@ def new_vm(lab, name, folder=POOL, mebibytes=24, format="raw"):
     """A VM that is off, with so much random data; its image's path here and the data."""
     path = f"{folder}/{name}.{format}"
     data = lab.exec(HERE, "sh", "-c", f"head -c {mebibytes}M /dev/urandom > {path} && sync {path} && sha256sum {path}").stdout.split()[0]
+    lab.virsh(HERE, "pool-refresh", "default")
     define(lab, HERE, domain_xml(name, disk_xml(path, format=format)))
-    known(lab, name)
+    wait_for("its image is known", 20, lambda: known(lab, name)["disks"][0]["volume"])
     return data
 
 
 @pytest.fixture
 def vm(lab, request):
-    name = re.sub(r"[^a-z0-9-]", "-", request.node.name.removeprefix("test_").replace("_", "-"))[:40].strip("-")
+    name = re.sub(r"[^a-z0-9-]", "-", request.node.name.removeprefix("test_").replace("_", "-"))[:36].strip("-") + f"-{next(SERIAL)}"
     yield name
     for host in HOSTS:
         Faults(lab, host).clear()
