@@ -36,8 +36,11 @@ static void print_plan(const Drover__MovePlan *plan) {
         for (size_t i = 0; i < plan->n_steps; i++)
                 printf("  %2zu  %-8s %-16s %s\n", i + 1, plan->steps[i]->name, plan->steps[i]->host,
                        plan->steps[i]->text);
-        printf("\nto copy %s, about %s", units_format_size(plan->bytes_to_copy, size),
-               units_format_duration(plan->estimated_seconds, all));
+        if (plan->revives)
+                printf("\nnothing to copy, about %s", units_format_duration(plan->estimated_seconds, all));
+        else
+                printf("\nto copy %s, about %s", units_format_size(plan->bytes_to_copy, size),
+                       units_format_duration(plan->estimated_seconds, all));
         if (plan->estimated_downtime_seconds)
                 printf(", of which it stands still for %s",
                        units_format_duration(plan->estimated_downtime_seconds, down));

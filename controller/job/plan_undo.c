@@ -61,8 +61,11 @@ static void say_why_not(const struct plan_context *context, const char *job) {
         if (!retired_copy(context->target, job))
                 plan_warn(context, "its first copy at %s has been purged: its images are carried back",
                           done->source_name);
-        else if (plan_domain_active(domain) || strcmp(domain->images_version, done->images_version) != 0)
+        else if (plan_domain_active(domain))
                 plan_warn(context, "it has run since: what was written meanwhile is carried back");
+        else if (strcmp(domain->images_version, done->images_version) != 0)
+                plan_warn(context,
+                          "its images are not as the move left them: what was written meanwhile is carried back");
         else
                 plan_warn(context, "its definition was changed since: it is carried back with its images");
 }

@@ -12,6 +12,7 @@ import re
 import select
 import shutil
 import signal
+import subprocess
 import time
 import uuid
 from dataclasses import asdict, dataclass, field
@@ -217,6 +218,8 @@ def tear_down(name):
 def remove_tree(directory):
     """Remove a lab's files and, with the last lab, the directory of all labs."""
     deadline = time.monotonic() + 5
+    # What linked clones lie over is immutable.
+    subprocess.run(["chattr", "-R", "-f", "-i", directory], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     while directory.exists():
         shutil.rmtree(directory, ignore_errors=time.monotonic() < deadline)
     try:

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Clones: on one host and across sites, one and many, of what is off and of what runs; the original stays as it was."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import lab_name
+from fleet import POOL, Faults, define, defined_on, disk_xml, domain_xml, find, images, job, known, leftovers, payload_in_image, place, undefine, wait_job
+from labclient import DroverError, Lab, wait_for
+
+ONE, OTHER = "lyon/kvm1", "nantes/kvm1"
+HOSTS = (ONE, OTHER)
+TEMPLATE = "erp"
+
+
+@pytest.fixture(scope="module")
+def lab(request):
+    with Lab(lab_name(request)) as made:
+        made.up(hosts=",".join(HOSTS), DROVER_FAULT_DIR=Faults.DIRECTORY)
+        made.guest(ONE, TEMPLATE, "--off", disk="64M")
+        known(made, TEMPLATE)
+        yield made
+
+
+@pytest.fixture
+def name(lab, request):
+    """A name for the test's clones, which are gone afterwards, as are their images."""
+    prefix = request.node.name.split("[")[0].replace("test_", "").replace("_", "-")[:24].strip("-")
+    yield prefix
+    for host in HOSTS:
+        Faults(lab, host).clear()
+        undefine(lab, host, *[vm for vm in lab.virsh(host, "list", "--all", "--name").split() if vm.startswith(prefix)])
+        lab.exec(host, "sh", "-c", f"rm -f {POOL}/{prefix}*", check=False)
+    Faults(lab, "controller").clear()
+    lab.exec(ONE, "sh", "-c", f"chattr -i {POOL}/{TEMPLATE}*", check=False)
+    wait_for("the clones are forgotten", 15, lambda: not [vm for vm in lab.drover("vm", "list") if vm["name"].startswith(prefix)])
+
+
+@pytest.fixture
+def running(lab, name):
+    """A VM that runs as far as its firmware: enough to be stopped and started."""
+    path = f"{POOL}/{name}-o.qcow2"
+    lab.exec(ONE, "qemu-img", "create", "-q", "-f", "qcow2", path, "8M")
+    lab.exec(ONE, "qemu-io", "-f", "qcow2", "-c", "write -P 7 0 1M", path)
+    define(lab, ONE, domain_xml(f"{name}-o", disk_xml(path)))
+    lab.virsh(ONE, "start", f"{name}-o")
+    wait_for("it is known to run", 15, lambda: known(lab, f"{name}-o")["state"] == "running")
+    return f"{name}-o"
+
+
+def sha256(lab, host, path):
+    return hashlib.sha256(Path(lab.file(host, path)).read_bytes()).hexdigest()
+
+
+def clone(lab, vm, target, *options):
+    return lab.drover("vm", "clone", vm, target, *options)
+
+
+def refusal(lab, *argv):
+    with pytest.raises(DroverError) as caught:
+        lab.drover("vm", "clone", *argv)
+    return caught.value
+
+
+def assert_of_its_own(original, made):
+    assert made["uuid"] != original["uuid"]
+    macs = [i["mac"] for i in made["interfaces"]]
+    assert all(mac.startswith("02:00:00:") for mac in macs) and not set(macs) & {i["mac"] for i in original["interfaces"]}
+    assert not made["autostart"] and made["owner_epoch"] > 0 and made["job"] is None
+
+
+def assert_untouched(lab, before, host=ONE):
+    now = known(lab, before["name"])
+    assert place(now) == host and now["state"] == before["state"]
+    assert (now["uuid"], now["interfaces"]) == (before["uuid"], before["interfaces"])
+    assert leftovers(lab, host) == []
+
+
+def assert_pattern(lab, vm):
+    lab.exec(place(vm), "qemu-io", "-r", "-f", "qcow2", "-c", "read -P 7 0 1M", vm["disks"][0]["path"])
+
+
+def test_a_clone_across_sites_has_the_data_and_an_identity_of_its_own(lab, name):
+    before, image = known(lab, TEMPLATE), sha256(lab, ONE, f"{POOL}/{TEMPLATE}.qcow2")
+    done = clone(lab, TEMPLATE, f"{OTHER}/{name}")
+    assert done["state"] == "done" and done["kind"] == "vm.clone" and done["clone"] == f"{OTHER}/{name}"
+    made = known(lab, name)
+    assert place(made) == OTHER and made["state"] == "shut off" and made["uuid"] == done["clone_uuid"]
+    assert_of_its_own(before, made)
+    assert made["disks"][0]["volume"] == f"{name}.qcow2"
+    assert payload_in_image(lab, OTHER, f"{name}.qcow2", "qcow2") == lab.expected_sha256(TEMPLATE)
+    assert_untouched(lab, before)
+    assert sha256(lab, ONE, f"{POOL}/{TEMPLATE}.qcow2") == image
+    assert leftovers(lab, OTHER) == [] and lab.drover("vm", "list", "--retired") == []
+
+
+def test_a_clone_on_one_host_is_a_copy(lab, name):
+    before = known(lab, TEMPLATE)
+    done = clone(lab, TEMPLATE, f"{ONE}/{name}", "--verify", "read-back")
+    assert [s["name"] for s in done["steps"]] == ["check", "reserve", "hold", "copy-vda", "define", "verify", "confirm", "commit", "settle"]
+    assert_of_its_own(before, known(lab, name))
+    assert payload_in_image(lab, ONE, known(lab, name)["disks"][0]["volume"], "qcow2") == lab.expected_sha256(TEMPLATE)
+    assert_untouched(lab, before)
+
+
+def test_a_started_clone_boots_beside_its_original(lab, name):
+    clone(lab, TEMPLATE, f"{OTHER}/{name}", "--start")
+    lab.guest_wait(OTHER, name)
+    assert known(lab, name)["state"] == "running"
+    assert lab.payload_sha256(OTHER, name) == lab.expected_sha256(TEMPLATE)
+
+
+def test_the_plan_shows_the_identity_and_does_nothing(lab, name):
+    plan = clone(lab, TEMPLATE, f"{OTHER}/{name}", "--plan")
+    assert plan["clone"] and plan["refusals"] == [] and plan["new_name"] == name
+    assert plan["identity"]["uuid"] != known(lab, TEMPLATE)["uuid"] and plan["identity"]["macs"][0]["to"].startswith("02:00:00:")
+    text = lab.run_drover("vm", "clone", TEMPLATE, f"{OTHER}/{name}", "--plan")
+    assert text.returncode == 0 and text.stdout.startswith(f"clone {TEMPLATE} -> {OTHER}/{name}, new UUID ")
+    assert find(lab, name) is None
+
+
+def test_a_linked_clone_lies_over_its_original_which_may_not_run_any_more(lab, name):
+    done = clone(lab, TEMPLATE, f"{ONE}/{name}", "--linked")
+    assert done["transfers"][0]["choice"].startswith("linked: ") and done["duration_seconds"] < 5
+    made = lab.drover("vm", "show", name)
+    assert made["disks"][0]["backing_chain"] == [f"{POOL}/{TEMPLATE}.qcow2"]
+    assert made["disks"][0]["allocation_bytes"] < 1 << 20
+    lab.exec(ONE, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", f"{POOL}/{name}.qcow2", f"{POOL}/{name}-flat.raw")
+    assert payload_in_image(lab, ONE, f"{name}-flat.raw", "raw") == lab.expected_sha256(TEMPLATE)
+    wait_for("the original is known to lie below", 15, lambda: lab.drover("vm", "show", TEMPLATE)["move_obstacles"])
+    with pytest.raises(DroverError) as caught:
+        lab.drover("vm", "start", TEMPLATE)
+    assert caught.value.exit == 7 and "linked clones lie over its disk vda" in caught.value.error["message"]
+    second = clone(lab, TEMPLATE, f"{ONE}/{name}-2", "--linked")  # but more clones of it can be made
+    assert second["state"] == "done"
+    assert clone(lab, TEMPLATE, f"{OTHER}/{name}-3")["state"] == "done"
+
+
+def test_ten_gibibytes_are_cloned_within_a_second_where_blocks_can_be_shared(lab, name):
+    path = lab.pool(ONE, "shared", kind="xfs", size="24G")
+    try:
+        lab.exec(ONE, "fallocate", "-l", "10G", f"{path}/{name}-o.raw")
+        define(lab, ONE, domain_xml(f"{name}-o", disk_xml(f"{path}/{name}-o.raw", format="raw")))
+        wait_for("it is known with its pool", 30, lambda: known(lab, f"{name}-o")["disks"][0]["pool"] == "shared")
+        done = clone(lab, f"{name}-o", f"{ONE}/{name}")
+        assert done["transfers"][0]["choice"].startswith("reflink: ") and done["transfers"][0]["bytes_total"] == 10 << 30
+        assert next(s for s in done["steps"] if s["name"] == "copy-vda")["duration_seconds"] < 1
+        shared = lab.exec(ONE, "filefrag", "-v", f"{path}/{name}.raw").stdout
+        assert "shared" in shared
+    finally:
+        undefine(lab, ONE, name, f"{name}-o")
+        lab.pool_remove(ONE, "shared")
+
+
+def test_eight_clones_of_one_template_at_once(lab, name):
+    before = known(lab, TEMPLATE)
+    began = [lab.drover("vm", "clone", TEMPLATE, f"{OTHER}/{name}-{i}", "--detach")["id"] for i in range(8)]
+    ended = [wait_job(lab, ident) for ident in began]
+    assert [e["state"] for e in ended] == ["done"] * 8
+    made = [known(lab, f"{name}-{i}") for i in range(8)]
+    assert len({vm["uuid"] for vm in made}) == 8 and len({vm["interfaces"][0]["mac"] for vm in made}) == 8
+    spans = sorted((e["started_at"], e["finished_at"]) for e in ended)
+    assert spans[1][0] <= spans[0][1]  # nobody waited for the first one's end
+    for vm in made:
+        assert payload_in_image(lab, OTHER, vm["disks"][0]["volume"], "qcow2") == lab.expected_sha256(TEMPLATE)
+    assert_untouched(lab, before)
+
+
+def test_fault_70_a_name_that_exists_is_refused(lab, name):
+    error = refusal(lab, TEMPLATE, f"{ONE}/{TEMPLATE}")
+    assert error.exit == 7 and error.error["message"] == f"cannot clone {TEMPLATE} to {ONE}: a VM named {TEMPLATE} exists at {ONE}"
+    error = refusal(lab, TEMPLATE, name)
+    assert error.exit == 2 and "written SITE/HOST/NAME" in error.error["message"]
+
+
+def test_fault_73_a_missing_pool_is_refused_with_the_nearest(lab, name):
+    error = refusal(lab, TEMPLATE, f"{OTHER}/{name}", "--pool", "defualt")
+    assert error.exit == 7 and "did you mean default?" in error.error["hints"][0]
+
+
+def test_fault_72_a_running_original_is_refused_or_stopped_and_started_again(lab, name, running):
+    error = refusal(lab, running, f"{OTHER}/{name}")
+    assert error.exit == 7 and error.error["message"].endswith("it is running")
+    error = refusal(lab, running, f"{ONE}/{name}", "--linked", "--stop")
+    assert error.exit == 7 and "may not run while linked clones lie over its images" in error.error["message"]
+    done = clone(lab, running, f"{OTHER}/{name}", "--stop")
+    assert [s["name"] for s in done["steps"]][-2:] == ["settle", "restart"]
+    lab.wait_state(ONE, running, "running")
+    assert known(lab, name)["state"] == "shut off"
+    assert_pattern(lab, known(lab, name))
+
+
+def test_a_clone_that_fails_leaves_its_original_running(lab, name, running):
+    Faults(lab, OTHER).set("agent.define.before-publish", "fail io")
+    error = refusal(lab, running, f"{OTHER}/{name}", "--stop")
+    assert error.exit == 1
+    lab.wait_state(ONE, running, "running")
+    assert images(lab, OTHER, name) == [] and leftovers(lab, OTHER) == [] and defined_on(lab, HOSTS, name) == []
+
+
+def test_fault_31_an_original_that_is_started_meanwhile_ends_the_clone(lab, name, running):
+    lab.virsh(ONE, "destroy", running)
+    wait_for("it is known to be off", 15, lambda: known(lab, running)["state"] == "shut off")
+    faults = Faults(lab, "controller")
+    faults.set("controller.confirm.before", "hold")
+    ident = lab.drover("vm", "clone", running, f"{OTHER}/{name}", "--detach")["id"]
+    wait_for("confirm reached", 30, lambda: faults.held("controller.confirm.before"))
+    with pytest.raises(DroverError) as caught:
+        lab.drover("vm", "start", running)
+    assert caught.value.exit == 6 and f"is being cloned by job {ident}" in caught.value.error["message"]
+    lab.virsh(ONE, "start", running)
+    faults.clear()
+    ended = wait_job(lab, ident)
+    assert ended["state"] == "failed", ended
+    assert lab.state_of(ONE, running) == "running"
+    assert images(lab, OTHER, name) == [] and leftovers(lab, OTHER) == [] and defined_on(lab, HOSTS, name) == []
+
+
+def test_fault_74_a_cancelled_clone_leaves_nothing(lab, name):
+    faults = Faults(lab, "controller")
+    before = known(lab, TEMPLATE)
+    faults.set("controller.define.before", "hold")
+    ident = lab.drover("vm", "clone", TEMPLATE, f"{OTHER}/{name}", "--detach")["id"]
+    wait_for("define reached", 30, lambda: faults.held("controller.define.before"))
+    lab.drover("job", "cancel", ident)
+    faults.clear()
+    assert wait_job(lab, ident)["state"] == "cancelled"
+    assert images(lab, OTHER, name) == [] and leftovers(lab, OTHER) == [] and defined_on(lab, HOSTS, name) == []
+    assert_untouched(lab, before)
+
+
+KILLS = [("controller.hold.intent", "controller", "controller"), ("controller.commit.before", "controller", "controller"),
+         ("controller.commit.recorded", "controller", "controller"), ("controller.restart.intent", "controller", "controller"),
+         ("agent.step.clone_hold.acted", ONE, "agent"), ("agent.step.clone_confirm.acted", ONE, "agent"),
+         ("agent.step.transfer_send.acted", ONE, "agent"), ("agent.step.move_release.acted", ONE, "agent"),
+         ("agent.step.transfer_receive.acted", OTHER, "agent"), ("agent.step.move_define.acted", OTHER, "agent"),
+         ("agent.step.move_settle.acted", OTHER, "agent")]
+
+
+@pytest.mark.parametrize("point,node,process", KILLS, ids=[point for point, _, _ in KILLS])
+def test_fault_09_10_11_a_clone_goes_on_after_a_kill(lab, name, running, point, node, process):
+    faults = Faults(lab, node)
+    faults.set(point, "hold")
+    ident = lab.drover("vm", "clone", running, f"{OTHER}/{name}", "--stop", "--detach")["id"]
+    wait_for(f"{point} reached", 30, lambda: faults.held(point))
+    lab.kill(node, process)
+    faults.clear()
+    lab.start(node)
+    ended = wait_job(lab, ident)
+    assert ended["state"] == "done", ended
+    lab.wait_state(ONE, running, "running")
+    assert defined_on(lab, HOSTS, name) == [OTHER]
+    assert_pattern(lab, known(lab, name))
+    assert leftovers(lab, ONE) == [] and leftovers(lab, OTHER) == []
