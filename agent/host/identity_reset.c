@@ -105,9 +105,9 @@ static int add_disks(struct reset *reset, struct error *err) {
 
 // ---- the program ----
 
-// Only these of our own environment are of use to it: where the small machine's kernel is.
+// Only these of our own environment are of use to it: where the small machine's kernel is, and whether it may use KVM.
 static unsigned add_environment(const char **environment, char **owned) {
-        static const char *const passed[] = {"SUPERMIN_KERNEL", "SUPERMIN_MODULES"};
+        static const char *const passed[] = {"SUPERMIN_KERNEL", "SUPERMIN_MODULES", "LIBGUESTFS_BACKEND_SETTINGS"};
         unsigned n = 0;
         for (unsigned i = 0; i < ARRAY_SIZE(passed); i++) {
                 const char *value = getenv(passed[i]);
@@ -150,7 +150,7 @@ static int run(struct reset *reset, struct error *err) {
         static const char *const fixed[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/",
                                             "LIBGUESTFS_BACKEND=direct"};
         const char *environment[ARRAY_SIZE(fixed) + 4] = {0};
-        char *owned[2] = {NULL, NULL};
+        char *owned[3] = {NULL, NULL, NULL};
         unsigned n = add_environment(environment, owned);
         for (unsigned i = 0; i < ARRAY_SIZE(fixed); i++)
                 environment[n++] = fixed[i];

@@ -314,6 +314,29 @@ static void a_bad_name_is_named_in_the_refusal(void **state) {
         proto_free(&request->base);
 }
 
+static void fault_57_a_host_name_is_never_an_option_of_a_program(void **state) {
+        (void) state;
+        static const char *const bad[] = {
+                "",    "-x", "--run=x", "a-",   "a..b",
+                ".a",  "a.", "a b",     "a;b",  "a_b",
+                "a/b", "ä",  "a.-b",    "a\nb", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+        static const char *const good[] = {"a", "7", "web-7", "web-7.example.org", "A1"};
+        const struct verb *verb = verbs_find(DROVER__AGENT_REQUEST__VERB_IDENTITY_RESET);
+        Drover__AgentRequest *request = new_request(verb);
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+                struct error err = ERROR_INIT;
+                set_text(&request->identity_reset->host_name, bad[i]);
+                if (verbs_check(verb, request, &err) == 0)
+                        fail_msg("%s passes", bad[i]);
+                assert_error(err, ERROR_INVALID, "request identity_reset: host_name is not a host name (RFC 1123)");
+        }
+        for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+                set_text(&request->identity_reset->host_name, good[i]);
+                assert_int_equal(verbs_check(verb, request, NULL), 0);
+        }
+        proto_free(&request->base);
+}
+
 // ---- bounds
 
 static void refuse_changed(int verb_case, void (*change)(Drover__AgentRequest *request), const char *message) {
@@ -389,6 +412,7 @@ int main(void) {
                 cmocka_unit_test(what_a_row_requires_cannot_be_left_out),
                 cmocka_unit_test(fault_48_no_text_of_any_request_lets_a_bad_name_through),
                 cmocka_unit_test(a_bad_name_is_named_in_the_refusal),
+                cmocka_unit_test(fault_57_a_host_name_is_never_an_option_of_a_program),
                 cmocka_unit_test(what_is_out_of_bounds_is_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
