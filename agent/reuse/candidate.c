@@ -17,8 +17,8 @@
 #define PRIOR          8 // pieces that the rank counts for
 #define HOPELESS_AFTER 256
 #define HOPELESS       8 // of 1000
-#define ALIKE_AFTER    4096
-#define ALIKE          50 // of 1000: a print of 8 bytes for each grain of 4096 pays long before
+#define ALIKE_AFTER    1024
+#define ALIKE          50 // of 1000: a print costs 8 bytes, a grain 4096
 
 static uint64_t nanoseconds(const struct statx_timestamp *time) {
         return (uint64_t) time->tv_sec * 1000000000u + time->tv_nsec;

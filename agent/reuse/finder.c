@@ -178,7 +178,5 @@ void finder_check(struct finder *finder, struct finder_block *block, unsigned sa
         candidate_learn_grains(&reuse->candidates[block->candidate], compared, same);
         block->found |= right;
         block->alike = 0;
-        atomic_fetch_add(&reuse->grains, compared);
-        atomic_fetch_add(&reuse->same, same);
-        atomic_fetch_add(&reuse->wrong, count_of(pieces & (uint16_t) ~right));
+        reuse_learn_grains(reuse, compared, same, count_of(pieces & (uint16_t) ~right));
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The candidates and the index of one transfer (see reuse.h). */
+#include "agent/reuse/names.h"
 #include "agent/reuse/reuse_parts.h"
 #include "common/memory.h"
 #include <stdlib.h>
 #include <unistd.h>
 
-#define INDEX_AFTER 512 // pieces that were looked for
+#define INDEX_AFTER 128 // pieces that were looked for
 
 struct reuse *reuse_new(const int *fds, unsigned n, const struct reuse_config *config) {
         struct reuse *reuse = new (struct reuse);
@@ -44,13 +45,28 @@ bool reuse_any(const struct reuse *reuse) {
         return reuse->n > 0;
 }
 
-// Where a copy of the image stands, reading all the others for an index only keeps the disk from its work.
-void reuse_learn(struct reuse *reuse, unsigned named, unsigned found, unsigned alike) {
-        uint64_t pieces = atomic_fetch_add(&reuse->pieces, named) + named;
-        uint64_t known = atomic_fetch_add(&reuse->found, found) + found;
-        known += atomic_fetch_add(&reuse->alike, alike) + alike;
-        if (pieces >= INDEX_AFTER && known * 4 < pieces * 3)
+// Where a copy of the image stands, reading all the others for an index only keeps the disk from its work. What is
+// alike counts as known until its grains have been compared, and then as far as they were the same.
+static void judge(struct reuse *reuse) {
+        uint64_t pieces = atomic_load(&reuse->pieces), grains = atomic_load(&reuse->grains);
+        uint64_t known = (atomic_load(&reuse->found) + atomic_load(&reuse->alike)) * NAMES_GRAINS;
+        known = known + atomic_load(&reuse->same) - (grains < known ? grains : known);
+        if (pieces >= INDEX_AFTER && known * 4 < pieces * NAMES_GRAINS * 3)
                 reuse_begin(reuse);
+}
+
+void reuse_learn(struct reuse *reuse, unsigned named, unsigned found, unsigned alike) {
+        atomic_fetch_add(&reuse->pieces, named);
+        atomic_fetch_add(&reuse->found, found);
+        atomic_fetch_add(&reuse->alike, alike);
+        judge(reuse);
+}
+
+void reuse_learn_grains(struct reuse *reuse, unsigned compared, unsigned same, unsigned wrong) {
+        atomic_fetch_add(&reuse->grains, compared);
+        atomic_fetch_add(&reuse->same, same);
+        atomic_fetch_add(&reuse->wrong, wrong);
+        judge(reuse);
 }
 
 void reuse_begin(struct reuse *reuse) {

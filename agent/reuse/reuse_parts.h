@@ -19,4 +19,5 @@ struct reuse {
 };
 // Counts; and begins to build the index when too little is found without it.
 void reuse_learn(struct reuse *reuse, unsigned named, unsigned found, unsigned alike);
+void reuse_learn_grains(struct reuse *reuse, unsigned compared, unsigned same, unsigned wrong);
 void reuse_begin(struct reuse *reuse); // to build the index
