@@ -120,12 +120,6 @@ static int not_a_move(const struct job *job, struct error *err) {
         return -1;
 }
 
-static int several_moves(const struct job *job, struct error *err) {
-        error_set(err, ERROR_CONFLICT, "job %s is several moves, and each is taken back by itself", job->row.id);
-        error_hint(err, "drover job show %s names them; then drover job undo ID for each", job->row.id);
-        return -1;
-}
-
 static int not_committed(const struct job *job, struct error *err) {
         error_set(err, ERROR_CONFLICT, "job %s is %s: it did not move %s", job->row.id, job->row.state,
                   job->plan->vm_name);
@@ -155,8 +149,6 @@ static int check_undoable(const struct runner *runner, const struct job *job, st
                 return is_batch(job, err);
         if (strcmp(job->row.kind, recipe_move.kind) != 0)
                 return not_a_move(job, err);
-        if (!job->plan)
-                return several_moves(job, err);
         if (runner_has(runner, job->row.id))
                 return not_ended(job, err);
         if (!job->row.committed)
