@@ -32,6 +32,7 @@ struct held {
         struct pool_table *pools;
         char sha256[65];
         bool local;
+        const Drover__CloneHold *request;
         Drover__MoveFenceResult *result;
 };
 
@@ -117,11 +118,20 @@ static int open_image(const char *path, int *ret_fd, struct version *ret, struct
         return 0;
 }
 
+static bool among(const char *target, char *const *targets, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(targets[i], target) == 0)
+                        return true;
+        return false;
+}
+
 // A name that stands in a copy must mean the same file there.
 static int check_whole(const struct held *held, const char *item, const char *path, const struct image *image,
                        struct error *err) {
         if (image->has_data_file)
                 return error_set(err, ERROR_REFUSED, "%s: %s is not whole without an external data file", item, path);
+        if (among(item, held->request->converted, held->request->n_converted)) // what it is laid over is read with it
+                return 0;
         if (!image->has_backing || (held->local && image->backing[0] == '/' && image->backing_format[0]))
                 return 0;
         error_set(err, ERROR_REFUSED, "%s: %s is not whole without %s%s", item, path, image->backing,
@@ -164,13 +174,6 @@ static int hold_disk(struct held *held, const Drover__Disk *described, const cha
         return 0;
 }
 
-static bool among(const char *target, char *const *targets, size_t n) {
-        for (size_t i = 0; i < n; i++)
-                if (strcmp(targets[i], target) == 0)
-                        return true;
-        return false;
-}
-
 static int hold_disks(struct held *held, const Drover__CloneHold *request, struct error *err) {
         const Drover__Domain *described = held->described;
         held->result->disks = new_array(Drover__MoveDisk *, described->n_disks + 1);
@@ -207,7 +210,8 @@ static int hold_nvram(struct held *held, struct error *err) {
 
 int clone_hold(const struct custody *custody, const Drover__CloneHold *request, Drover__MoveFenceResult **ret,
                struct error *err) {
-        _cleanup_(held_fini) struct held held = {.custody = custody, .source = *custody, .local = request->local};
+        _cleanup_(held_fini) struct held held = {
+                .custody = custody, .source = *custody, .local = request->local, .request = request};
         held.source.vm_uuid = request->source_uuid;
         held.result = new (Drover__MoveFenceResult);
         drover__move_fence_result__init(held.result);

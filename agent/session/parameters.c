@@ -87,6 +87,8 @@ static int check_disk(const Drover__MoveDisk *disk, struct error *err) {
                 return error_set(err, ERROR_INVALID, "disk %s: a size is out of range", disk->target);
         if (check_source_format(disk->source_format, err) < 0)
                 return error_prefix(err, "source_format");
+        if (*disk->source_pool && name_check_volume(disk->source_pool, err) < 0)
+                return error_prefix(err, "source_pool");
         if (*disk->backing_target && name_check_target(disk->backing_target, err) < 0)
                 return error_prefix(err, "backing_target");
         return check_format(disk->format, err);
@@ -280,6 +282,8 @@ int parameters_clone_hold(const Drover__AgentRequest *request, struct error *err
         if (strcmp(hold->source_uuid, request->vm_uuid) == 0)
                 return error_set(err, ERROR_INVALID, "source_uuid is that of the clone");
         if (*hold->definition_sha256 && check_hex("definition_sha256", hold->definition_sha256, err) < 0)
+                return -1;
+        if (check_names("converted", hold->converted, hold->n_converted, name_check_target, err) < 0)
                 return -1;
         return check_names("targets", hold->targets, hold->n_targets, name_check_target, err);
 }

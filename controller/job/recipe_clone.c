@@ -64,6 +64,7 @@ FILL(hold) {
         verb->targets = recipe_targets(job->plan);
         verb->source_uuid = memory_string(job->plan->vm_uuid);
         verb->local = on_one_host(job);
+        verb->converted = recipe_converted(job->plan, &verb->n_converted);
         return 0;
 }
 

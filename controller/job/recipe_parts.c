@@ -60,6 +60,14 @@ char **recipe_targets(const Drover__MovePlan *plan) {
         return targets;
 }
 
+char **recipe_converted(const Drover__MovePlan *plan, size_t *ret_n) {
+        char **targets = new_array(char *, plan->n_disks + 1);
+        for (size_t i = 0; i < plan->n_disks; i++)
+                if (plan_format_converts(plan->disks[i]))
+                        targets[(*ret_n)++] = memory_string(plan->disks[i]->target);
+        return targets;
+}
+
 FILL(check) {
         UNUSED;
         VERB(request, move_inspect, MOVE_INSPECT, move_inspect, MoveInspect)
@@ -116,10 +124,7 @@ FILL(fence) {
         verb->definition_sha256 = memory_string(job->plan->definition_sha256);
         verb->n_targets = job->plan->n_disks;
         verb->targets = recipe_targets(job->plan);
-        verb->converted = new_array(char *, job->plan->n_disks + 1);
-        for (size_t i = 0; i < job->plan->n_disks; i++)
-                if (plan_format_converts(job->plan->disks[i]))
-                        verb->converted[verb->n_converted++] = memory_string(job->plan->disks[i]->target);
+        verb->converted = recipe_converted(job->plan, &verb->n_converted);
         if (job->plan->revives)
                 verb->images_version = memory_string(job->plan->images_version);
         return 0;

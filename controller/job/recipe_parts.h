@@ -33,7 +33,8 @@ bool recipe_was_asked(struct job *job, const char *step);
 
 Drover__MoveDisk *recipe_copy_disk(const Drover__MoveDisk *disk);
 char **recipe_copy_strings(char *const *strings, size_t n);
-char **recipe_targets(const Drover__MovePlan *plan); // of its disks
+char **recipe_targets(const Drover__MovePlan *plan);                  // of its disks
+char **recipe_converted(const Drover__MovePlan *plan, size_t *ret_n); // of those that are made anew; *ret_n: 0 before
 
 // An item is one image: a disk of the plan by its place, or, after these, the NVRAM.
 unsigned recipe_items(const struct job *job);
