@@ -115,8 +115,10 @@ static json_t *record_disk(const Drover__Disk *disk, bool whole) {
         set_text(o, "path", disk->path);
         set(o, "capacity_bytes", number_or_null(disk->capacity_bytes));
         set(o, "allocation_bytes", number_or_null(disk->allocation_bytes));
-        if (whole)
+        if (whole) {
                 set(o, "backing_chain", strings(disk->backing_chain, disk->n_backing_chain));
+                set(o, "is_backing", json_boolean(disk->is_backing));
+        }
         return o;
 }
 

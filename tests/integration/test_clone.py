@@ -128,10 +128,10 @@ def test_a_linked_clone_lies_over_its_original_which_may_not_run_any_more(lab, n
     assert done["transfers"][0]["choice"].startswith("linked: ") and done["duration_seconds"] < 5
     made = lab.drover("vm", "show", name)
     assert made["disks"][0]["backing_chain"] == [f"{POOL}/{TEMPLATE}.qcow2"]
+    assert wait_for("the original is known to lie below", 15, lambda: lab.drover("vm", "show", TEMPLATE)["disks"][0]["is_backing"])
     assert made["disks"][0]["allocation_bytes"] < 1 << 20
     lab.exec(ONE, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", f"{POOL}/{name}.qcow2", f"{POOL}/{name}-flat.raw")
     assert payload_in_image(lab, ONE, f"{name}-flat.raw", "raw") == lab.expected_sha256(TEMPLATE)
-    wait_for("the original is known to lie below", 15, lambda: lab.drover("vm", "show", TEMPLATE)["move_obstacles"])
     with pytest.raises(DroverError) as caught:
         lab.drover("vm", "start", TEMPLATE)
     assert caught.value.exit == 7 and "linked clones lie over its disk vda" in caught.value.error["message"]
@@ -154,6 +154,19 @@ def test_ten_gibibytes_are_cloned_within_a_second_where_blocks_can_be_shared(lab
     finally:
         undefine(lab, ONE, name, f"{name}-o")
         lab.pool_remove(ONE, "shared")
+
+
+def test_nvram_is_cloned_with_a_uefi_guest(lab, name):
+    lab.guest(ONE, f"{name}-o", "--uefi", "--off", disk="64M")
+    lab.virsh(ONE, "start", f"{name}-o")  # it is made then
+    lab.virsh(ONE, "destroy", f"{name}-o")
+    nvram = Path(lab.file(ONE, f"/var/lib/libvirt/qemu/nvram/{name}-o_VARS.fd"))
+    wait_for("it is known to be off", 15, lambda: known(lab, f"{name}-o")["state"] == "shut off")
+    done = clone(lab, f"{name}-o", f"{OTHER}/{name}")
+    assert [t["disk"] for t in done["transfers"]] == ["vda", "nvram"]
+    there = lab.virsh(OTHER, "dumpxml", name).split("<nvram")[1].split(">")[1].split("<")[0]
+    assert Path(there).name.startswith(name) and f"{name}-o_" not in there
+    assert Path(lab.file(OTHER, there)).read_bytes() == nvram.read_bytes()
 
 
 def test_eight_clones_of_one_template_at_once(lab, name):
