@@ -8,9 +8,11 @@
 #include "common/file.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -117,6 +119,16 @@ static int check_locks(const struct hold *hold, int fd, struct error *err) {
         return -1;
 }
 
+// One that linked clones were laid over, or that somebody protected: it cannot be renamed, and should not be.
+static int check_mutable(const struct hold *hold, int fd, struct error *err) {
+        int flags = 0;
+        if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || !(flags & FS_IMMUTABLE_FL))
+                return 0; // a file system without flags has no such file
+        error_set(err, ERROR_REFUSED, "%s/%s is immutable", hold->directory, hold->name);
+        error_hint(err, "if no image is laid over it any more: chattr -i %s/%s", hold->directory, hold->name);
+        return -1;
+}
+
 static int check_writable(const struct hold *hold, int dir_fd, struct error *err) {
         struct statvfs fs;
         if (fstatvfs(dir_fd, &fs) < 0)
@@ -142,7 +154,9 @@ int hold_file_check(const struct hold *hold, struct error *err) {
                 openat(sides.directory.fd, hold->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &status) < 0)
                 return error_errno(err, errno, "%s/%s", hold->directory, hold->name);
-        return check_kind(hold, &status, err) < 0 ? -1 : check_locks(hold, fd, err);
+        if (check_kind(hold, &status, err) < 0 || check_mutable(hold, fd, err) < 0)
+                return -1;
+        return check_locks(hold, fd, err);
 }
 
 static int move(int from_fd, const char *from, int to_fd, const char *to, bool replace) {

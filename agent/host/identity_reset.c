@@ -147,8 +147,10 @@ static int refuse(const char *words, struct error *err) {
 }
 
 static int run(struct reset *reset, struct error *err) {
-        static const char *const fixed[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/",
-                                            "LIBGUESTFS_BACKEND=direct"};
+        static const char *const fixed[] = {
+                "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/", "LIBGUESTFS_BACKEND=direct",
+                // The small machine's files are unpacked without the power to give them away.
+                "TAR_OPTIONS=--no-same-owner"};
         const char *environment[ARRAY_SIZE(fixed) + 4] = {0};
         char *owned[3] = {NULL, NULL, NULL};
         unsigned n = add_environment(environment, owned);

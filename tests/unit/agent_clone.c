@@ -451,6 +451,25 @@ static void a_base_cannot_be_moved_away(void **state) {
         free(ask.xml);
 }
 
+static void what_is_immutable_is_not_fenced(void **state) {
+        struct scene *scene = *state;
+        need_immutable(scene);
+        define_template(scene);
+        _cleanup_(free_p) char *path = scene_path(scene, "erp.raw");
+        _cleanup_(free_p) char *message = memory_format("vda: %s is immutable", path);
+        _cleanup_(close_p) int fd = open(path, O_RDONLY);
+        int flags = FS_IMMUTABLE_FL;
+        assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
+        Drover__MoveFence fence = DROVER__MOVE_FENCE__INIT;
+        Drover__MoveFenceResult *fenced = NULL;
+        fence.targets = both;
+        fence.n_targets = 2;
+        scene->custody.vm_uuid = SOURCE;
+        assert_int_equal(custody_fence(&scene->custody, &fence, &fenced, &scene->err), -1);
+        assert_error(scene->err, ERROR_REFUSED, message);
+        make_mutable(scene, "erp.raw");
+}
+
 static void fault_53_an_image_laid_over_anything_else_is_refused(void **state) {
         struct scene *scene = *state;
         struct ask ask;
@@ -629,6 +648,7 @@ int main(void) {
                 TEST(a_base_stays_immutable_for_the_clones_that_stay),
                 TEST(what_somebody_else_made_immutable_stays_so),
                 TEST(a_base_cannot_be_moved_away),
+                TEST(what_is_immutable_is_not_fenced),
                 TEST(fault_53_an_image_laid_over_anything_else_is_refused),
                 TEST(a_clone_is_defined_beside_its_source_with_numbers_of_its_own),
                 TEST(a_clone_knows_the_snapshots_that_it_can_go_back_to),
