@@ -17,6 +17,11 @@
 
 #define KEEPALIVE_S       30
 #define UNACKNOWLEDGED_MS 60000 // the kernel gives up on a peer that acknowledges nothing for so long
+// What is said goes before what is carried (fault 4): RFC 2474 and 8622, and TC_PRIO_* of the kernel.
+#define CLASS_CONTROL    (18 << 2) // AF21
+#define CLASS_BULK       (1 << 2)  // LE
+#define PRIORITY_CONTROL 6
+#define PRIORITY_BULK    2
 
 struct dial {
         uv_loop_t *loop;
@@ -84,12 +89,21 @@ static void set_impatience(int fd, unsigned milliseconds) {
         setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof(milliseconds));
 }
 
+// Wishes: where one is not granted, nothing but politeness is lost. The priority is for this machine's own queues.
+static void set_class(int fd, int class, int priority) {
+        setsockopt(fd, IPPROTO_IP, IP_TOS, &class, sizeof(class));
+        setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &class, sizeof(class));
+        setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority));
+}
+
 void dial_tune_tcp(uv_tcp_t *tcp) {
         uv_os_fd_t fd;
         uv_tcp_nodelay(tcp, 1);
         uv_tcp_keepalive(tcp, 1, KEEPALIVE_S);
-        if (uv_fileno((uv_handle_t *) tcp, &fd) == 0)
-                set_impatience(fd, UNACKNOWLEDGED_MS);
+        if (uv_fileno((uv_handle_t *) tcp, &fd) < 0)
+                return;
+        set_impatience(fd, UNACKNOWLEDGED_MS);
+        set_class(fd, CLASS_CONTROL, PRIORITY_CONTROL);
 }
 
 int dial_detach_tcp(const uv_tcp_t *tcp, int *ret_fd, struct error *err) {
@@ -101,6 +115,7 @@ int dial_detach_tcp(const uv_tcp_t *tcp, int *ret_fd, struct error *err) {
         if (own < 0)
                 return error_errno(err, errno, "take the connection over");
         set_impatience(own, 0); // a transfer may pause for longer
+        set_class(own, CLASS_BULK, PRIORITY_BULK);
         *ret_fd = own;
         return 0;
 }

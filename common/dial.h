@@ -23,10 +23,11 @@ int dial_start(uv_loop_t *loop, const char *address, uint64_t deadline_ms, dial_
 void dial_cancel(struct dial *dial);
 // For every handle that was allocated by itself.
 void dial_close_tcp(uv_tcp_t *tcp);
-// No delay for small frames, and an end for peers that have silently gone.
+// No delay for small frames, an end for peers that have silently gone, and a class above bulk data's.
 void dial_tune_tcp(uv_tcp_t *tcp);
 char *dial_peer_address(const uv_tcp_t *tcp); // "10.1.2.3:4567", "[2001:db8::1]:4567"; the caller frees
-// A descriptor of its own for the same connection, for when the handle has been closed. Gives up its impatience.
+// A descriptor of its own for the same connection, for when the handle has been closed. Gives up its
+// impatience and its class: what is carried over it from then on is bulk data.
 int dial_detach_tcp(const uv_tcp_t *tcp, int *ret_fd, struct error *err);
 // Fill err from a negative libuv status: "what: connection refused". Returns -1.
 int dial_error(struct error *err, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
