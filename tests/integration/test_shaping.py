@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Lines that are kept free: rates of sites and jobs on transfers under way, and control traffic beside them."""
+
+import time
+
+import pytest
+
+from conftest import lab_name
+from fleet import POOL, defined_on, known, start_move, wait_job
+from labclient import DroverError, Lab, wait_for
+
+HOSTS = ("lyon/kvm1", "nantes/kvm1")
+
+
+@pytest.fixture(scope="module")
+def lab(request):
+    with Lab(lab_name(request)) as made:
+        yield made.up(hosts=",".join(HOSTS))
+
+
+@pytest.fixture
+def vm(lab, request):
+    """A VM that is off, with 8 MiB in its disk that nothing makes smaller."""
+    name = request.node.name.replace("test_", "").replace("_", "-")[:24].strip("-")
+    lab.guest("lyon/kvm1", name, "--off", "--no-agent-channel", disk="64M", format="raw")
+    with open(lab.file("lyon/kvm1", image(lab, name)), "r+b") as disk:
+        disk.seek(32 << 20)
+        disk.write(random_bytes(8 << 20))
+    known(lab, name)
+    yield name
+    lab.link("nantes", rate="none", latency=0, up=True)
+    for job in lab.drover("job", "list"):
+        if job["state"] in ("running", "waiting", "queued"):
+            lab.run_drover("job", "cancel", job["id"])
+            wait_job(lab, job["id"])
+    for site in ("lyon", "nantes"):
+        lab.drover("site", "set", site, "--rate", "full")
+    for host in HOSTS:
+        lab.exec(host, "virsh", "undefine", name, check=False)
+        lab.exec(host, "sh", "-c", f"rm -f {POOL}/{name}*", check=False)
+    lab.run_drover("vm", "purge", "--all", "--yes")
+
+
+def random_bytes(n):
+    with open("/dev/urandom", "rb") as source:
+        return source.read(n)
+
+
+def image(lab, name):
+    path = lab.exec("lyon/kvm1", "virsh", "domblklist", name, "--details").stdout.split("disk")[1].split()[1]
+    return path
+
+
+def transfer(lab, job):
+    found = lab.drover("job", "show", job)["transfers"]
+    return found[0] if found else None
+
+
+def copying(lab, job):
+    return wait_for("it copies", 30, lambda: (t := transfer(lab, job)) and t["bytes_wire"] and t)
+
+
+def speed(lab, job, seconds):
+    """Bytes a second on the wire, over so long."""
+    before, began = transfer(lab, job)["bytes_wire"], time.monotonic()
+    time.sleep(seconds)
+    return (transfer(lab, job)["bytes_wire"] - before) / (time.monotonic() - began)
+
+
+def test_fault_04_a_slow_line_starves_nothing_and_rates_change_on_the_way(lab, vm):
+    lab.link("nantes", rate="2mbit", latency=600)
+    job = start_move(lab, vm, "nantes/kvm1", "--path", "direct")
+    copying(lab, job)
+    asked = []
+    for _ in range(6):  # the line is full of image by now
+        began = time.monotonic()
+        hosts = lab.drover("host", "list")
+        assert all(h["state"] == "online" for h in hosts)
+        lab.drover("vm", "list")
+        asked.append(time.monotonic() - began)
+        time.sleep(1)
+    assert max(asked) < 3, asked
+    lab.drover("site", "set", "nantes", "--rate", "400kbit")
+    wait_for("the rate is known", 5, lambda: transfer(lab, job)["rate_bytes_per_second"] == 50000)
+    time.sleep(4)  # what was under way arrives
+    assert speed(lab, job, 6) < 70000
+    lab.drover("job", "set", job, "--rate", "100kbit")
+    wait_for("its own rate is known", 5, lambda: transfer(lab, job)["rate_bytes_per_second"] == 12500)
+    assert lab.drover("job", "show", job)["rate_bytes_per_second"] == 12500
+    lab.link("nantes", rate="none", latency=0)
+    lab.drover("job", "set", job, "--rate", "full")
+    lab.drover("site", "set", "nantes", "--rate", "full")
+    assert wait_job(lab, job)["state"] == "done"
+    assert defined_on(lab, HOSTS, vm) == ["nantes/kvm1"]
+
+
+def test_two_moves_share_a_line(lab, vm):
+    other = f"{vm}-2"
+    lab.exec("lyon/kvm1", "sh", "-c", f"virsh dumpxml {vm} | sed 's/<name>{vm}/<name>{other}/; /<uuid>/d; /<mac /d; s/{vm}-vda/{other}-vda/; s/{vm}\\./{other}./' > /tmp/other.xml; cp {image(lab, vm)} $(grep -o \"/var[^']*{other}[^']*\" /tmp/other.xml | head -1); virsh define /tmp/other.xml")
+    known(lab, other)
+    lab.drover("site", "set", "lyon", "--rate", "4Mbit")
+    one = start_move(lab, vm, "nantes/kvm1")
+    copying(lab, one)
+    assert transfer(lab, one)["rate_bytes_per_second"] == 500000
+    two = start_move(lab, other, "nantes/kvm1", "--rate", "800kbit")
+    copying(lab, two)
+    wait_for("it has what the other leaves", 5, lambda: transfer(lab, one)["rate_bytes_per_second"] == 400000)
+    assert transfer(lab, two)["rate_bytes_per_second"] == 100000
+    lab.drover("job", "cancel", two)
+    wait_job(lab, two)
+    wait_for("it has all of it again", 5, lambda: transfer(lab, one)["rate_bytes_per_second"] == 500000)
+    lab.exec("lyon/kvm1", "sh", "-c", f"virsh undefine {other}; rm -f {POOL}/{other}*")
+
+
+def test_a_timetable_is_checked_and_shown(lab):
+    def fails(*argv):
+        with pytest.raises(DroverError) as caught:
+            lab.drover("site", "set", "lyon", *argv)
+        return caught.value
+    assert "no such time zone: Europe/Pariss" in str(fails("--timezone", "Europe/Pariss")) and fails("--timezone", "Europe/Pariss").error["hints"] == ["did you mean Europe/Paris?"]
+    assert fails("--rate", "20Mbit@mon..fri:8-25").exit == 2
+    lab.drover("site", "set", "lyon", "--timezone", "Europe/Paris", "--rate", "20Mbit@mon..fri:8:30-18", "--rate", "50Mbit@22-6", "--rate", "full")
+    assert lab.drover("site", "show", "lyon")["rates"] == ["20Mbit@mon..fri:8:30-18", "50Mbit@22-6", "full"]
+    lab.drover("site", "set", "lyon", "--timezone", "UTC", "--rate", "full")
+
+
+def test_what_is_said_has_a_class_above_what_is_carried(lab):
+    seen = lab.exec("controller", "ss", "-tnH", "--tos", "state", "established").stdout
+    assert seen.count("tos:0x48") >= len(HOSTS)
+
+
+def test_fault_02_a_site_that_is_cut_off_is_waited_for(lab, vm):
+    lab.drover("site", "set", "nantes", "--rate", "1Mbit")
+    job = start_move(lab, vm, "nantes/kvm1")
+    copying(lab, job)
+    lab.link("nantes", up=False)
+    wait_for("it says what it waits for", 40, lambda: "nantes/kvm1 is offline" in (lab.drover("job", "show", job)["note"] or ""))
+    lab.link("nantes", up=True)
+    lab.drover("site", "set", "nantes", "--rate", "full")
+    assert wait_job(lab, job)["state"] == "done"
