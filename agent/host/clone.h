@@ -28,7 +28,8 @@ int clone_confirm(const struct custody *custody, const Drover__CloneConfirm *req
 int clone_open(const struct custody *custody, const char *source_uuid, const char *item, int *ret_fd,
                uint64_t *ret_bytes, char **ret_path, struct error *err);
 
-// 1: the empty file now shares all blocks with the source, on disk and synced; 0: the file system cannot do that; -1.
+// 1: the file now shares all blocks with the source, and nothing else is in it, synced; 0: the file system cannot do
+// that, and nothing was changed; -1.
 int clone_reflink(int source_fd, int sink_fd, struct error *err);
 
 // What a linked image is to be laid over.

@@ -27,9 +27,11 @@ static pthread_mutex_t bases = PTHREAD_MUTEX_INITIALIZER;
 
 // ---- shared blocks ----
 
+// What is there is not touched before it is known that this can be done: it may be a copy that was cut.
 int clone_reflink(int source_fd, int sink_fd, struct error *err) {
-        if (ftruncate(sink_fd, 0) < 0)
-                return error_errno(err, errno, "empty the new image");
+        struct stat status;
+        if (fstat(source_fd, &status) < 0)
+                return error_errno(err, errno, "look at the image");
         if (ioctl(sink_fd, FICLONE, source_fd) < 0) {
                 static const int cannot[] = {EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, ENOSYS, EPERM, ETXTBSY};
                 for (unsigned i = 0; i < ARRAY_SIZE(cannot); i++)
@@ -37,7 +39,9 @@ int clone_reflink(int source_fd, int sink_fd, struct error *err) {
                                 return 0;
                 return error_errno(err, errno, "share the image's blocks");
         }
-        return fsync(sink_fd) == 0 ? 1 : error_errno(err, errno, "write the new image");
+        if (ftruncate(sink_fd, status.st_size) < 0 || fsync(sink_fd) < 0)
+                return error_errno(err, errno, "write the new image");
+        return 1;
 }
 
 // ---- the base ----
