@@ -244,28 +244,3 @@ def test_fault_74_a_cancelled_clone_leaves_nothing(lab, name):
     assert wait_job(lab, ident)["state"] == "cancelled"
     assert images(lab, OTHER, name) == [] and leftovers(lab, OTHER) == [] and defined_on(lab, HOSTS, name) == []
     assert_untouched(lab, before)
-
-
-KILLS = [("controller.hold.intent", "controller", "controller"), ("controller.commit.before", "controller", "controller"),
-         ("controller.commit.recorded", "controller", "controller"), ("controller.restart.intent", "controller", "controller"),
-         ("agent.step.clone_hold.acted", ONE, "agent"), ("agent.step.clone_confirm.acted", ONE, "agent"),
-         ("agent.step.transfer_send.acted", ONE, "agent"), ("agent.step.move_release.acted", ONE, "agent"),
-         ("agent.step.transfer_receive.acted", OTHER, "agent"), ("agent.step.move_define.acted", OTHER, "agent"),
-         ("agent.step.move_settle.acted", OTHER, "agent")]
-
-
-@pytest.mark.parametrize("point,node,process", KILLS, ids=[point for point, _, _ in KILLS])
-def test_fault_09_10_11_a_clone_goes_on_after_a_kill(lab, name, running, point, node, process):
-    faults = Faults(lab, node)
-    faults.set(point, "hold")
-    ident = lab.drover("vm", "clone", running, f"{OTHER}/{name}", "--stop", "--detach")["id"]
-    wait_for(f"{point} reached", 30, lambda: faults.held(point))
-    lab.kill(node, process)
-    faults.clear()
-    lab.start(node)
-    ended = wait_job(lab, ident)
-    assert ended["state"] == "done", ended
-    lab.wait_state(ONE, running, "running")
-    assert defined_on(lab, HOSTS, name) == [OTHER]
-    assert_pattern(lab, known(lab, name))
-    assert leftovers(lab, ONE) == [] and leftovers(lab, OTHER) == []
