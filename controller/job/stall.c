@@ -92,7 +92,8 @@ void stall_tick(struct runner *runner) {
                 bool stalled = false;
                 for (unsigned i = 0; job->plan && i < job->n_steps; i++) {
                         struct job_step *step = &job->steps[i];
-                        if (step->kind->copies && step->kind->place == AT_TARGET && step->asked)
+                        // Without a path it is a copy on one host, where no other path helps.
+                        if (step->kind->copies && step->kind->place == AT_TARGET && step->asked && step->path)
                                 look(job, step, &stalled);
                 }
                 if (job->stalled && !stalled) {
