@@ -23,7 +23,7 @@ def lab(request):
 @pytest.fixture
 def name(lab, request):
     """The name of a VM of the test's own; it and its images are gone afterwards."""
-    name = "".join(c if c.isalnum() else "-" for c in request.node.name.replace("test_", ""))[:40].strip("-")
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name.replace("test_", ""))[-40:].strip("-")
     yield name
     for host in (HERE, THERE):
         Faults(lab, host).clear()
