@@ -311,6 +311,38 @@ static void fault_48_names_in_every_verb_are_refused_before_they_are_looked_up(v
         free(lengthy);
 }
 
+// A clone's request holds a move's, so its names lie one level deeper.
+static void fault_48_names_of_a_clone_are_refused_before_they_are_looked_up(void **state) {
+        (void) state;
+        scene_start();
+        struct session *session = session_new_for_calls();
+        for (size_t i = 0; i < 3 * sizeof(bad_names) / sizeof(*bad_names); i++) {
+                Drover__OperatorRequest request = DROVER__OPERATOR_REQUEST__INIT;
+                Drover__VmClone clone = DROVER__VM_CLONE__INIT;
+                Drover__VmMove move = DROVER__VM_MOVE__INIT;
+                struct error err = ERROR_INIT;
+                char **const fields[] = {&move.vm, &move.host, &move.new_name};
+                move.vm = move.host = move.new_name = (char *) "good";
+                *fields[i % 3] = (char *) bad_names[i / 3];
+                clone.move = &move;
+                request.verb_case = DROVER__OPERATOR_REQUEST__VERB_VM_CLONE;
+                request.vm_clone = &clone;
+                struct verb counted = *verbs_find(request.verb_case);
+                counted.run = count_run;
+                struct verb_call call = {.session = session,
+                                         .request = &request,
+                                         .verb = &counted,
+                                         .user = "bob",
+                                         .address = "192.0.2.7",
+                                         .role = ROLE_ADMIN};
+                runs = 0;
+                assert_int_equal(verbs_run(&call, &err), -1);
+                assert_int_equal(err.code, ERROR_INVALID);
+                assert_int_equal(runs, 0);
+        }
+        session_free(session);
+}
+
 // ---- sites
 
 struct two_sites {
@@ -695,6 +727,7 @@ int main(void) {
                 SCENE_TEST(fault_42_every_verb_is_refused_without_a_certificate),
                 SCENE_TEST(a_verb_of_the_future_is_refused_by_name),
                 SCENE_TEST(fault_48_names_in_every_verb_are_refused_before_they_are_looked_up),
+                SCENE_TEST(fault_48_names_of_a_clone_are_refused_before_they_are_looked_up),
                 SCENE_TEST(lists_show_only_the_sites_that_an_operator_may_see),
                 SCENE_TEST(an_operator_limited_to_a_site_is_denied_what_is_elsewhere),
                 cmocka_unit_test(a_part_of_a_sites_name_is_not_that_site),
