@@ -53,6 +53,13 @@ int image_source_guest(const struct image_files *files, uint64_t bytes, struct i
         return 0;
 }
 
+int image_source_published(int fd, const char *format, uint64_t bytes, struct source **ret, struct error *err) {
+        struct nbd_image image = {.fds = {fd}, .n = 1, .bytes = bytes};
+        if (!format[0])
+                return source_file_new(fd, bytes, ret, err);
+        return nbd_format_parse(format, &image.formats[0], err) < 0 ? -1 : source_nbd_new(&image, ret, err);
+}
+
 bool image_is_made_anew(const Drover__MoveDisk *disk) {
         return disk && disk->source_format[0] && !disk->backing_target[0];
 }

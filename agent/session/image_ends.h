@@ -19,6 +19,10 @@ int image_source_file(int fd, uint64_t bytes, struct image_source *ret, struct e
 int image_source_guest(const struct image_files *files, uint64_t bytes, struct image_source *ret, struct error *err);
 void image_source_fini(struct image_source *image);
 
+// Of an image that was published here: as it is (format ""), or what the guest sees of it. fd: the caller's, open for
+// as long as the source.
+int image_source_published(int fd, const char *format, uint64_t bytes, struct source **ret, struct error *err);
+
 // Whether guest-visible blocks come for this disk, and not a file as it is; disk may be NULL (NVRAM).
 bool image_is_made_anew(const Drover__MoveDisk *disk);
 // fd: the file that becomes the image, the caller's. disk NULL: an NVRAM file.
