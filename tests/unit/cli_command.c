@@ -50,6 +50,18 @@ static void a_noun_alone_can_be_a_command(void **state) {
         assert_string_equal(call.command->noun, "status");
 }
 
+static void clones_and_undo_are_understood(void **state) {
+        (void) state;
+        assert_int_equal(parse("vm clone erp nantes/kvm1/erp-test --linked --reset-identity --stop --start"), 0);
+        assert_string_equal(call.objects[1], "nantes/kvm1/erp-test");
+        assert_true(option_given(&call, "--linked") && option_given(&call, "--reset-identity"));
+        assert_usage("vm clone erp nantes/kvm1/erp-test --purge-source", "drover vm clone has no option --purge-source",
+                     "drover vm clone --help");
+        assert_usage("vm clone erp", "drover vm clone needs VM SITE/HOST/NAME", "drover vm clone --help");
+        assert_int_equal(parse("job undo k7wq2mfx4p --plan --shutdown --timeout 1m"), 0);
+        assert_string_equal(option_value(&call, "--timeout"), "1m");
+}
+
 static void after_two_dashes_all_words_are_objects(void **state) {
         (void) state;
         assert_int_equal(parse("vm show -- --odd-name"), 0);
@@ -114,6 +126,7 @@ int main(void) {
                 cmocka_unit_test(objects_and_options_may_stand_in_any_order),
                 cmocka_unit_test(a_noun_alone_can_be_a_command),
                 cmocka_unit_test(after_two_dashes_all_words_are_objects),
+                cmocka_unit_test(clones_and_undo_are_understood),
                 cmocka_unit_test(what_is_not_in_the_table_is_refused_with_the_nearest),
                 cmocka_unit_test(objects_and_values_that_are_missing_or_too_many_are_refused),
                 cmocka_unit_test(durations_are_checked),
