@@ -131,12 +131,14 @@ void plan_add_stop_step(Drover__MovePlan *plan) {
 
 void plan_add_copy_steps(Drover__MovePlan *plan, const char *how) {
         char size[UNITS_TEXT_MAX];
-        for (size_t i = 0; i < plan->n_disks; i++)
+        for (size_t i = 0; i < plan->n_disks; i++) {
+                const Drover__MoveDisk *disk = plan->disks[i];
+                bool converts = plan_format_converts(disk);
                 plan_add_step(plan, "copy", plan->target_name,
-                              memory_format("%s %s (%s, %s) to %s/%s", how, plan->disks[i]->target,
-                                            plan->disks[i]->format,
-                                            units_format_size(plan->disks[i]->allocation_bytes, size),
-                                            plan->disks[i]->pool, plan->disks[i]->volume));
+                              memory_format("%s %s (%s%s%s, %s) to %s/%s", converts ? "convert" : how, disk->target,
+                                            converts ? disk->source_format : "", converts ? " to " : "", disk->format,
+                                            units_format_size(disk->allocation_bytes, size), disk->pool, disk->volume));
+        }
         if (plan->has_nvram)
                 plan_add_step(plan, "copy", plan->target_name, memory_string("copy its NVRAM"));
 }

@@ -34,6 +34,9 @@ void plan_format_disk(const struct plan_context *context, const Drover__Disk *di
         // What lies below it comes along, and what was compressed is not any more: nobody knows more than the bound.
         if (layered || strcmp(disk->format, "vmdk") == 0)
                 move->allocation_bytes = disk->capacity_bytes;
+        if (layered && !context->clone)
+                plan_warn(context, "%s: %s, which it is laid over, stays at %s: other images may need it", disk->target,
+                          disk->backing_chain[0], context->plan->source_name);
 }
 
 bool plan_format_converts(const Drover__MoveDisk *disk) {

@@ -72,6 +72,7 @@ static void images_of_the_wanted_format_travel_as_they_are(void **state) {
         ask("qcow2");
         assert_disk(0, "", "qcow2", "erp-vda.qcow2");
         assert_disk(1, "raw", "qcow2", "erp-vdb.qcow2");
+        assert_string_equal(plan->steps[5]->text, "convert vdb (raw to qcow2, 256.0 MiB) to default/erp-vdb.qcow2");
         done();
         ask("keep");
         assert_disk(0, "", "qcow2", "erp-vda.qcow2");
@@ -125,6 +126,10 @@ static void a_chain_is_flattened_only_when_asked(void **state) {
         assert_int_equal(plan->n_refusals, 0);
         assert_disk(0, "qcow2", "qcow2", "erp-vda.qcow2");
         assert_int_equal(plan->disks[0]->allocation_bytes, 4 * GIB); // nobody knows how much lies below
+        assert_int_equal(plan->n_warnings, 1);
+        assert_string_equal(
+                plan->warnings[0],
+                "vda: /pool/base.qcow2, which it is laid over, stays at lyon/kvm1: other images may need it");
         done();
 }
 
