@@ -3,7 +3,7 @@
  * The clone:
  *
  *   check -> reserve -> [stop] -> hold -> copy (one host) or [send | receive] for each image -> define -> verify
- *         -> confirm -> [reset] -> [start] -> COMMIT -> settle, and [restart] beside it
+ *         -> confirm -> [reset] -> [start] -> COMMIT -> settle, and [restart] beside it, or after it on one host
  *
  * Its requests are about the new VM, so that clones of one original do not wait for each other; those that look at the
  * original itself, stop it and start it again are about that one. At the original nothing is changed but that it may be
@@ -87,6 +87,8 @@ static int accept_copy(struct job *job, struct job_step *step, const Drover__Age
         struct job_transfer *transfer = job_transfer(job, recipe_item_name(job, step->item));
         transfer->attempt = step->row.attempt;
         snprintf(transfer->digest, sizeof(transfer->digest), "%s", result->transfer->digest);
+        if (result->transfer->state) // there is one end only, which chose how
+                snprintf(transfer->choice, sizeof(transfer->choice), "%s", result->transfer->state->choice);
         return 0;
 }
 
@@ -132,6 +134,11 @@ static const struct recipe_step *const all[] = {
         &recipe_receive, &recipe_define,  &recipe_verify, &step_confirm,   &step_reset,   &recipe_start,
         &recipe_commit,  &recipe_settle,  &step_restart,  &recipe_discard, &step_release, NULL};
 
+// On one host a release, like every undo step, would cancel what this job has under way there: it waits for that.
+static unsigned beside(const struct job *job, unsigned group) {
+        return on_one_host(job) ? group + 1 : group;
+}
+
 static void add_copies(struct job *job, unsigned *group) {
         for (unsigned item = 0; item < recipe_items(job); item++, ++*group) {
                 if (on_one_host(job)) {
@@ -162,7 +169,7 @@ static void steps(struct job *job) {
         job_add_step(job, &recipe_commit, group++, 0, false);
         job_add_step(job, &recipe_settle, group, 0, false);
         if (plan->was_running)
-                job_add_step(job, &step_restart, group, 0, false);
+                job_add_step(job, &step_restart, beside(job, group), 0, false);
 }
 
 static void undo(struct job *job) {
@@ -170,7 +177,7 @@ static void undo(struct job *job) {
         if (recipe_was_asked(job, "reserve"))
                 job_add_step(job, &recipe_discard, group, 0, true);
         if (recipe_was_asked(job, "stop"))
-                job_add_step(job, &step_release, group, 0, true);
+                job_add_step(job, &step_release, beside(job, group), 0, true);
 }
 
 const struct recipe recipe_clone = {.kind = "vm.clone",

@@ -207,6 +207,26 @@ def test_fault_72_a_running_original_is_refused_or_stopped_and_started_again(lab
     assert_pattern(lab, known(lab, name))
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "failed"])
+def test_a_running_original_is_started_again_beside_its_clone(lab, name, fails):
+    path = lab.pool(ONE, "shared", kind="xfs", size="1G")
+    try:
+        lab.exec(ONE, "qemu-img", "create", "-q", "-f", "raw", f"{path}/{name}-o.raw", "8M")
+        define(lab, ONE, domain_xml(f"{name}-o", disk_xml(f"{path}/{name}-o.raw", format="raw")))
+        lab.virsh(ONE, "start", f"{name}-o")
+        wait_for("it is known to run", 30, lambda: known(lab, f"{name}-o")["state"] == "running" and known(lab, f"{name}-o")["disks"][0]["pool"] == "shared")
+        if fails:
+            Faults(lab, ONE).set("agent.define.before-publish", "fail io")
+        ident = lab.drover("vm", "clone", f"{name}-o", f"{ONE}/{name}", "--stop", "--detach")["id"]
+        assert wait_job(lab, ident)["state"] == ("failed" if fails else "done")
+        lab.wait_state(ONE, f"{name}-o", "running")
+        assert defined_on(lab, HOSTS, name) == ([] if fails else [ONE])
+        assert lab.exec(ONE, "ls", "-A", f"{path}/.drover", check=False).stdout == ""
+    finally:
+        undefine(lab, ONE, name, f"{name}-o")
+        lab.pool_remove(ONE, "shared")
+
+
 def test_a_clone_that_fails_leaves_its_original_running(lab, name, running):
     Faults(lab, OTHER).set("agent.define.before-publish", "fail io")
     error = refusal(lab, running, f"{OTHER}/{name}", "--stop")

@@ -126,6 +126,43 @@ static void a_running_original_is_stopped_and_started_again(void **state) {
         assert_nothing_is_held();
 }
 
+static void clone_running_beside_itself(char job[33]) {
+        Drover__VmMove move = DROVER__VM_MOVE__INIT;
+        move.vm = (char *) "lyon/kvm1/erp";
+        move.host = (char *) "lyon/kvm1";
+        move.new_name = (char *) "erp-2";
+        move.stop = DROVER__STOP_MODE__STOP_HARD;
+        start_clone(&move, false, job);
+}
+
+// A release cancels whatever its job has under way on the host, so on one host nothing of it may be.
+static void on_one_host_the_original_is_given_back_when_nothing_else_is_under_way(void **state) {
+        char job[33];
+        silent_step = "settle";
+        clone_running_beside_itself(job);
+        for (unsigned i = 0; i < 60; i++)
+                one_thing(job);
+        assert_int_equal(times_asked("settle"), 1);
+        assert_int_equal(times_asked("restart"), 0);
+        silent_step = NULL;
+        finish(job, "done");
+        assert_int_equal(times_asked("restart"), 1);
+        end(state);
+        begin(state);
+        fail_step = "define";
+        fail_code = ERROR_IO;
+        fail_times = 1;
+        silent_step = "discard";
+        clone_running_beside_itself(job);
+        for (unsigned i = 0; i < 60; i++)
+                one_thing(job);
+        assert_int_equal(times_asked("discard"), 1);
+        assert_int_equal(times_asked("release"), 0);
+        silent_step = NULL;
+        finish(job, "failed");
+        assert_int_equal(times_asked("release"), 1);
+}
+
 static void fault_11_a_controller_that_dies_after_any_answer_finishes_the_clone(void **state) {
         (void) state;
         char job[33];
@@ -246,6 +283,7 @@ int main(void) {
                 OFF_TEST(a_clone_across_hosts_asks_each_step_once_and_in_order),
                 OFF_TEST(a_clone_on_one_host_copies_without_a_ticket),
                 RUNNER_TEST(a_running_original_is_stopped_and_started_again),
+                RUNNER_TEST(on_one_host_the_original_is_given_back_when_nothing_else_is_under_way),
                 RUNNER_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_clone),
                 RUNNER_TEST(a_failed_clone_is_taken_away_and_its_original_started_again),
                 OFF_TEST(fault_31_an_original_that_was_started_meanwhile_ends_the_clone),
