@@ -198,7 +198,7 @@ static int keep_result(struct job *job, struct job_step *step, const Drover__Age
         return job_store_step(job, step, job->runner->store, err);
 }
 
-static void keep_transfer(struct job *job, const Drover__AgentResult *result) {
+static void keep_transfer(struct job *job, const struct job_step *step, const Drover__AgentResult *result) {
         if (result->value_case != DROVER__AGENT_RESULT__VALUE_TRANSFER || !result->transfer->state)
                 return;
         const Drover__TransferState *state = result->transfer->state;
@@ -207,15 +207,20 @@ static void keep_transfer(struct job *job, const Drover__AgentResult *result) {
                 struct job_transfer *transfer = &job->transfers[i];
                 if (strcmp(transfer->disk, state->disk) != 0)
                         continue;
-                job_transfer_set(transfer, state);
-                transfer->resumed = result->transfer->resumed;
+                bool from_sink = step->kind->place == AT_TARGET;
+                job_transfer_heard(transfer, state, step->row.attempt, from_sink);
+                if (from_sink) // who has the verified blocks
+                        transfer->resumed = result->transfer->resumed;
                 struct buffer bytes;
                 buffer_init(&bytes, 0);
                 struct store_transfer row = {
                         .attempt = transfer->attempt, .resumed = transfer->resumed, .digest = transfer->digest};
                 snprintf(row.job, sizeof(row.job), "%s", job->row.id);
                 snprintf(row.disk, sizeof(row.disk), "%s", transfer->disk);
-                if (PROTO_PACK(state, &bytes, &err) == 0) {
+                Drover__TransferState all = transfer->state;
+                all.disk = transfer->disk;
+                all.choice = transfer->choice;
+                if (PROTO_PACK(&all, &bytes, &err) == 0) {
                         row.state = bytes.data;
                         row.state_length = bytes.length;
                         if (store_transfer_put(job->runner->store, &row, &err) < 0)
@@ -233,7 +238,7 @@ void ask_answer(struct job *job, struct job_step *step, const Drover__AgentResul
         if (r == 0 && step->kind->accept)
                 r = step->kind->accept(job, step, result, &err);
         if (r == 0) {
-                keep_transfer(job, result);
+                keep_transfer(job, step, result);
                 r = keep_result(job, step, result, &err);
                 if (r < 0) { // the answer stands in the agent's journal: ask again
                         step->state = STEP_RUNNING;
@@ -260,13 +265,11 @@ void ask_progress(struct job *job, struct job_step *step, const Drover__AgentPro
         if (!progress->transfer || !step->kind->copies)
                 return;
         stall_heard(job, step, progress->transfer);
-        if (step->kind->place != AT_TARGET) {
+        bool from_sink = step->kind->place == AT_TARGET;
+        if (!from_sink)
                 shape_heard(job, step, progress->transfer);
-                return; // the sink's word counts: it has verified what it reports
-        }
         struct job_transfer *transfer = job_transfer(job, progress->transfer->disk);
-        uint64_t rate = transfer->state.rate_bytes_per_second;
-        job_transfer_set(transfer, progress->transfer);
-        transfer->state.rate_bytes_per_second = rate; // the source's
-        transfer->attempt = step->row.attempt;
+        job_transfer_heard(transfer, progress->transfer, step->row.attempt, from_sink);
+        if (from_sink)
+                transfer->attempt = step->row.attempt;
 }

@@ -100,10 +100,35 @@ struct job_transfer *job_transfer(struct job *job, const char *disk) {
         return transfer;
 }
 
-void job_transfer_set(struct job_transfer *transfer, const Drover__TransferState *state) {
+static void set_transfer(struct job_transfer *transfer, const Drover__TransferState *state) {
         transfer->state = *state;
         transfer->state.disk = transfer->state.choice = NULL;
         snprintf(transfer->choice, sizeof(transfer->choice), "%s", state->choice);
+}
+
+void job_transfer_heard(struct job_transfer *transfer, const Drover__TransferState *state, uint32_t attempt,
+                        bool from_sink) {
+        Drover__TransferState *all = &transfer->state;
+        Drover__TransferState before = *all;
+        if (attempt != transfer->counted_attempt) {
+                transfer->counted_attempt = attempt;
+                transfer->wire_before = all->bytes_wire;
+                transfer->resent_before = all->bytes_resent;
+        }
+        if (state->choice[0]) // on one host the sink has nobody beside it
+                snprintf(transfer->choice, sizeof(transfer->choice), "%s", state->choice);
+        if (from_sink) {
+                *all = *state;
+                all->disk = all->choice = NULL;
+                all->bytes_wire = before.bytes_wire;
+                all->bytes_resent = before.bytes_resent;
+                all->compression_level = before.compression_level;
+                all->rate_bytes_per_second = before.rate_bytes_per_second;
+                return;
+        }
+        all->bytes_wire = transfer->wire_before + state->bytes_wire;
+        all->bytes_resent = transfer->resent_before + state->bytes_resent;
+        all->compression_level = state->compression_level;
 }
 
 Drover__AgentResult *job_step_result(const struct job_step *step) {
@@ -227,12 +252,12 @@ static int load_transfers(struct store *store, struct job *job, struct error *er
         for (unsigned i = 0; i < n; i++) {
                 struct job_transfer *transfer = job_transfer(job, rows[i].disk);
                 Drover__TransferState *state = NULL;
-                transfer->attempt = rows[i].attempt;
+                transfer->attempt = transfer->counted_attempt = rows[i].attempt;
                 transfer->resumed = rows[i].resumed;
                 if (rows[i].digest)
                         snprintf(transfer->digest, sizeof(transfer->digest), "%s", rows[i].digest);
                 if (PROTO_UNPACK(transfer_state, rows[i].state, rows[i].state_length, &state, NULL) == 0) {
-                        job_transfer_set(transfer, state);
+                        set_transfer(transfer, state);
                         proto_free(&state->base);
                 }
                 store_transfer_fini(&rows[i]);

@@ -56,6 +56,8 @@ struct job_transfer {
         char disk[16];
         uint32_t attempt, resumed;
         Drover__TransferState state; // its texts are NULL: they stand in `disk` and `choice`
+        uint32_t counted_attempt;    // the newest that was heard of; what was sent before it:
+        uint64_t wire_before, resent_before;
         char choice[160];
         char digest[80];
         // see stall.h
@@ -103,7 +105,10 @@ struct job_step *job_add_step(struct job *job, const struct recipe_step *kind, u
                               bool undo);
 struct job_step *job_step_named(struct job *job, const char *name);
 struct job_transfer *job_transfer(struct job *job, const char *disk);
-void job_transfer_set(struct job_transfer *transfer, const Drover__TransferState *state);
+// What one end says of an attempt. The source knows what went over the wire and how, and what earlier attempts sent
+// stays counted; the sink knows what came of it: it has verified what it reports. The rate is the controller's own.
+void job_transfer_heard(struct job_transfer *transfer, const Drover__TransferState *state, uint32_t attempt,
+                        bool from_sink);
 // The packed AgentResult of a finished step; NULL when it has none. proto_free() it.
 Drover__AgentResult *job_step_result(const struct job_step *step);
 
