@@ -82,6 +82,24 @@ int name_check_vm(const char *name, struct error *err) {
         return check(&vm_rule, name, err);
 }
 
+// Labels of letters, digits and hyphens, none of these at either end. 64 bytes are what Linux holds.
+int name_check_guest(const char *name, struct error *err) {
+        static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+        size_t length = strlen(name), label = 0;
+        bool right = length > 0 && length <= 64;
+        for (size_t i = 0; right && i <= length; i++) {
+                bool end = name[i] == '.' || name[i] == 0;
+                if (end)
+                        right = label > 0 && label <= 63 && name[i - 1] != '-';
+                else
+                        right = name[i] == '-' ? label > 0 : strchr(letters, name[i]) != NULL;
+                label = end ? 0 : label + 1;
+        }
+        if (right)
+                return 0;
+        return error_set(err, ERROR_INVALID, QUOTED " is not a host name that a guest can have (RFC 1123)", name);
+}
+
 int name_check_volume(const char *name, struct error *err) {
         return check(&volume_rule, name, err);
 }

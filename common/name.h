@@ -19,6 +19,7 @@ int name_check_host(const char *name, struct error *err);
 int name_check_user(const char *name, struct error *err);
 int name_check_vm(const char *name, struct error *err);
 int name_check_volume(const char *name, struct error *err); // also pools, networks and bridges
+int name_check_guest(const char *name, struct error *err);  // what a guest calls itself: RFC 1123, 64 bytes at most
 int name_check_uuid(const char *text, struct error *err);   // lower case, 8-4-4-4-12
 int name_check_job(const char *text, struct error *err);    // job ids: [a-z0-9]{4,32}
 int name_check_target(const char *text, struct error *err); // disk targets: [a-z]{2,4}[a-z0-9]{0,4}, or "nvram"

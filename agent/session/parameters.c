@@ -3,13 +3,11 @@
 #include "agent/session/parameters.h"
 #include "common/name.h"
 
-#include <ctype.h>
 #include <string.h>
 
-#define DIGEST_PREFIX    "d2:"
-#define HOST_NAME_LENGTH 64
-#define SHA256_HEX       64
-#define VERSION_HEX      32
+#define DIGEST_PREFIX "d2:"
+#define SHA256_HEX    64
+#define VERSION_HEX   32
 
 // One check over every member of a list of names; `what` names the parameter in the error.
 static int check_names(const char *what, char *const *names, size_t n, int (*check)(const char *, struct error *),
@@ -313,20 +311,8 @@ int parameters_clone_confirm(const Drover__AgentRequest *request, struct error *
         return check_names("targets", confirm->targets, confirm->n_targets, name_check_target, err);
 }
 
-// RFC 1123: labels of letters, digits and hyphens, none of these at either end; 64 bytes are what Linux holds.
 int parameters_identity_reset(const Drover__AgentRequest *request, struct error *err) {
-        const char *name = request->identity_reset->host_name;
-        size_t length = strlen(name), label = 0;
-        bool right = length > 0 && length <= HOST_NAME_LENGTH;
-        for (size_t i = 0; right && i <= length; i++) {
-                bool end = name[i] == '.' || name[i] == 0, hyphen = name[i] == '-';
-                if (end)
-                        right = label > 0 && label <= 63 && name[i - 1] != '-';
-                else
-                        right = hyphen ? label > 0 : isascii(name[i]) && isalnum((unsigned char) name[i]);
-                label = end ? 0 : label + 1;
-        }
-        return right ? 0 : error_set(err, ERROR_INVALID, "host_name is not a host name (RFC 1123)");
+        return name_check_guest(request->identity_reset->host_name, err) < 0 ? error_prefix(err, "host_name") : 0;
 }
 
 static int check_retired_job(const char *job, struct error *err) {

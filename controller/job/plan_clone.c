@@ -96,6 +96,10 @@ static int check_request(const Drover__VmClone *request, struct error *err) {
                 return error_set(err, ERROR_INVALID, "a clone needs a name: SITE/HOST/NAME");
         if (name_check_vm(move->new_name, err) < 0)
                 return error_prefix(err, "the clone's name");
+        if (request->reset_identity && name_check_guest(move->new_name, err) < 0) {
+                error_hint(err, "with --reset-identity the clone's name becomes its guest's host name");
+                return -1;
+        }
         if (move->purge_source)
                 return error_set(err, ERROR_INVALID, "a clone keeps its original: --purge-source is not for it");
         if (request->linked && converts(move))

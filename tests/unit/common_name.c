@@ -147,6 +147,24 @@ static void names_of_the_greatest_length_pass_and_one_more_byte_does_not(void **
         }
 }
 
+static void a_guest_has_a_host_name_of_rfc_1123(void **state) {
+        (void) state;
+        static const char *const bad[] = {
+                "",     "-x",   "--run=x",
+                "a-",   "a..b", ".a",
+                "a.",   "a b",  "a;b",
+                "a_b",  "a/b",  "\xc3\xa4",
+                "a.-b", "a\nb", "a234567890123456789012345678901234567890123456789012345678901234"};
+        static const char *const good[] = {"a",     "7",
+                                           "web-7", "web-7.example.org",
+                                           "A1",    "a23456789012345678901234567890123456789012345678901234567890123"};
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+                if (name_check_guest(bad[i], NULL) == 0)
+                        fail_msg("%s passes", bad[i]);
+        for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+                passes(name_check_guest, good[i]);
+}
+
 static void each_kind_has_its_own_characters(void **state) {
         (void) state;
         passes(name_check_site, "saint-denis-2");
@@ -285,6 +303,7 @@ static void the_nearest_name_is_offered_only_when_it_is_near(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_guest_has_a_host_name_of_rfc_1123),
                 cmocka_unit_test(a_good_name_passes_each_check),
                 cmocka_unit_test(fault_48_a_path_upwards_is_refused_by_each_check),
                 cmocka_unit_test(fault_48_a_slash_is_refused_by_each_check),
