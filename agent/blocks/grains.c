@@ -70,7 +70,7 @@ bool grains_next(const struct grains *grains, size_t length, bool there, size_t 
         size_t end = first;
         while (end < count && grains_has(grains, end) == there)
                 end++;
-        *ret = (struct grains_run){first * BLOCKS_GRAIN, grain_end(end, length)};
+        *ret = (struct grains_run){grain_end(first, length), grain_end(end, length)};
         *at = end * BLOCKS_GRAIN;
         return end > first;
 }

@@ -21,7 +21,8 @@ struct header { // as it stands in the file; read on the machine that wrote it
         char magic[24];
         uint64_t bytes;
         char image[IMAGE_MAX + 1];
-        uint64_t check; // XXH3 of all before it
+        uint64_t check;   // XXH3 of all before it
+        uint64_t resumed; // attempts that found something verified
 };
 
 struct note {
@@ -38,6 +39,7 @@ struct verified {
         size_t n_notes, room;
         uint64_t taken; // notes committed or given up so far: the mark of notes[0]
         uint64_t count;
+        uint64_t resumed; // constant once open
 };
 
 static const uint8_t nothing[VERIFIED_HASH];
@@ -75,12 +77,14 @@ static void make_header(struct header *header, const char *image, uint64_t bytes
         header->check = XXH3_64bits(header, offsetof(struct header, check));
 }
 
-static bool is_ours(const struct verified *verified, const struct header *expected) {
+static bool is_ours(struct verified *verified, const struct header *expected) {
         struct header header;
         struct stat status;
-        return pread(verified->fd, &header, sizeof header, 0) == (ssize_t) sizeof header &&
-               memcmp(&header, expected, sizeof header) == 0 && fstat(verified->fd, &status) == 0 &&
-               (uint64_t) status.st_size == place_of(verified->blocks);
+        bool ours = pread(verified->fd, &header, sizeof header, 0) == (ssize_t) sizeof header &&
+                    memcmp(&header, expected, offsetof(struct header, resumed)) == 0 &&
+                    fstat(verified->fd, &status) == 0 && (uint64_t) status.st_size == place_of(verified->blocks);
+        verified->resumed = ours ? header.resumed : 0;
+        return ours;
 }
 
 // The entries are gone from the disk before there is a header that would have them believed.
@@ -92,22 +96,36 @@ static int begin_anew(const struct verified *verified, const struct header *head
         return sync_file(verified, err);
 }
 
-static int count_entries(struct verified *verified, struct error *err) {
-        uint8_t page[4096];
-        uint64_t at = HEADER, end = place_of(verified->blocks);
-        while (at < end) {
-                off_t data = lseek(verified->fd, (off_t) at, SEEK_DATA);
-                if (data < 0 && errno == ENXIO)
-                        return 0;
-                at = data > (off_t) at ? (uint64_t) data / VERIFIED_HASH * VERIFIED_HASH : at;
-                ssize_t n = pread(verified->fd, page, sizeof page, (off_t) at);
-                if (n < VERIFIED_HASH)
-                        return n < 0 ? error_errno(err, errno, "read the record of verified blocks") : 0;
-                for (ssize_t i = 0; i + VERIFIED_HASH <= n; i += VERIFIED_HASH)
-                        verified->count += memcmp(page + i, nothing, VERIFIED_HASH) != 0;
-                at += (uint64_t) n / VERIFIED_HASH * VERIFIED_HASH;
-        }
-        return 0;
+#define PAGE_ENTRIES 256u
+
+// The next entries from n on, in whole pages; how many there are. What has never been written is not read.
+static unsigned read_page(const struct verified *verified, uint64_t *n, uint8_t (*page)[VERIFIED_HASH]) {
+        off_t data = lseek(verified->fd, (off_t) place_of(*n), SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+                return 0;
+        if (data > (off_t) place_of(*n))
+                *n = ((uint64_t) data - HEADER) / VERIFIED_HASH;
+        uint64_t left = *n < verified->blocks ? verified->blocks - *n : 0;
+        ssize_t got = pread(verified->fd, page, (left < PAGE_ENTRIES ? left : PAGE_ENTRIES) * VERIFIED_HASH,
+                            (off_t) place_of(*n));
+        return got > 0 ? (unsigned) ((size_t) got / VERIFIED_HASH) : 0;
+}
+
+static uint64_t count_entries(const struct verified *verified) {
+        uint8_t page[PAGE_ENTRIES][VERIFIED_HASH];
+        uint64_t count = 0;
+        unsigned had;
+        for (uint64_t n = 0; (had = read_page(verified, &n, page)) > 0; n += had)
+                for (unsigned i = 0; i < had; i++)
+                        count += memcmp(page[i], nothing, VERIFIED_HASH) != 0;
+        return count;
+}
+
+// Only told to people, so it is not synced.
+static int count_attempt(struct verified *verified, struct error *err) {
+        verified->count = count_entries(verified);
+        verified->resumed += verified->count > 0;
+        return write_at(verified, &verified->resumed, sizeof verified->resumed, offsetof(struct header, resumed), err);
 }
 
 int verified_open(int fd, const char *image, uint64_t bytes, struct verified **ret, bool *ret_fresh,
@@ -122,7 +140,7 @@ int verified_open(int fd, const char *image, uint64_t bytes, struct verified **r
         verified->blocks = (bytes + BLOCKS_BLOCK - 1) / BLOCKS_BLOCK;
         make_header(&header, image, bytes);
         bool fresh = !is_ours(verified, &header);
-        if ((fresh ? begin_anew(verified, &header, err) : count_entries(verified, err)) < 0) {
+        if ((fresh ? begin_anew(verified, &header, err) : count_attempt(verified, err)) < 0) {
                 verified_free(verified);
                 return -1;
         }
@@ -148,6 +166,30 @@ bool verified_get(const struct verified *verified, uint64_t n, uint8_t ret[VERIF
                 return false;
         memcpy(ret, hash, sizeof hash);
         return true;
+}
+
+bool verified_next(const struct verified *verified, uint64_t *n) {
+        uint8_t page[PAGE_ENTRIES][VERIFIED_HASH];
+        unsigned had;
+        for (uint64_t at = *n; at < verified->blocks && (had = read_page(verified, &at, page)) > 0; at += had)
+                for (unsigned i = 0; i < had; i++)
+                        if (memcmp(page[i], nothing, VERIFIED_HASH) != 0) {
+                                *n = at + i;
+                                return true;
+                        }
+        return false;
+}
+
+unsigned verified_run(const struct verified *verified, uint64_t n, uint8_t (*ret_hashes)[VERIFIED_HASH],
+                      unsigned most) {
+        unsigned count = 0;
+        while (count < most && verified_get(verified, n + count, ret_hashes[count]))
+                count++;
+        return count;
+}
+
+unsigned verified_resumed(const struct verified *verified) {
+        return (unsigned) verified->resumed;
 }
 
 void verified_note(struct verified *verified, uint64_t n, const uint8_t hash[VERIFIED_HASH]) {

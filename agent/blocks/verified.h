@@ -19,6 +19,12 @@ int verified_open(int fd, const char *image, uint64_t bytes, struct verified **r
 void verified_free(struct verified *verified); // writes nothing; NULL is fine
 // The hash of block n; false: not verified (or only noted, and not committed).
 bool verified_get(const struct verified *verified, uint64_t n, uint8_t ret[VERIFIED_HASH]);
+// The first verified block at or after *n. false: there is none.
+bool verified_next(const struct verified *verified, uint64_t *n);
+// The verified blocks from n on without a gap, at most `most`; how many.
+unsigned verified_run(const struct verified *verified, uint64_t n, uint8_t (*ret_hashes)[VERIFIED_HASH], unsigned most);
+// How many attempts before this one have left something verified.
+unsigned verified_resumed(const struct verified *verified);
 void verified_note(struct verified *verified, uint64_t n,
                    const uint8_t hash[VERIFIED_HASH]);                         // written, not flushed yet
 int verified_forget(struct verified *verified, uint64_t n, struct error *err); // before it is overwritten; synced

@@ -22,7 +22,7 @@ static pthread_mutex_t sidecar_lock = PTHREAD_MUTEX_INITIALIZER;
 struct sides {
         struct pool_directory directory;
         int sidecar;
-        char aside[64];
+        char aside[64], ranges[64];
 };
 
 static void sides_fini(struct sides *sides) {
@@ -36,6 +36,7 @@ static int sides_init(struct sides *sides, const struct hold *hold, bool make, s
         bool held = hold->kind == HOLD_FENCED || hold->kind == HOLD_RETIRED || hold->kind == HOLD_REVIVED;
         *sides = (struct sides){.directory = {.fd = -1}, .sidecar = -1};
         snprintf(sides->aside, sizeof(sides->aside), "%s.%s.%s", hold->job, hold->item, held ? "held" : "part");
+        snprintf(sides->ranges, sizeof(sides->ranges), "%s.%s.ranges", hold->job, hold->item);
         if (pool_open_path(hold->directory, &sides->directory, err) < 0)
                 return -1;
         struct error missing = ERROR_INIT;
@@ -187,11 +188,22 @@ int hold_file_put_aside(const struct hold *hold, struct error *err) {
         return sync_both(&sides, err);
 }
 
+// The record of a partial image. Gone is gone, synced: it must never be found beside another image.
+static int remove_ranges(const struct sides *sides, struct error *err) {
+        if (sides->sidecar < 0)
+                return 0;
+        if (unlinkat(sides->sidecar, sides->ranges, 0) == 0)
+                return file_sync_directory(sides->sidecar, err);
+        return errno == ENOENT ? 0 : error_errno(err, errno, "remove %s", sides->ranges);
+}
+
 int hold_file_put_in_place(const struct hold *hold, bool replace, struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         enum hold_place place;
         SIDECAR_LOCKED();
         if (sides_init(&sides, hold, true, err) < 0 || find(&sides, hold, &place, err) < 0)
+                return -1;
+        if (remove_ranges(&sides, err) < 0)
                 return -1;
         int result = place == HOLD_TWINS ? unlinkat(sides.sidecar, sides.aside, 0)
                                          : move(sides.sidecar, sides.aside, sides.directory.fd, hold->name, replace);
@@ -205,25 +217,39 @@ int hold_file_put_in_place(const struct hold *hold, bool replace, struct error *
         return -1;
 }
 
-int hold_file_create(const struct hold *hold, int *ret_fd, struct error *err) {
-        _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
+// A file of ours in the sidecar, read-write, made when absent.
+static int open_ours(const struct sides *sides, const struct hold *hold, const char *name, int *ret_fd,
+                     struct error *err) {
         struct stat status;
-        SIDECAR_LOCKED();
-        if (sides_init(&sides, hold, true, err) < 0)
-                return -1;
         _cleanup_(close_p) int fd =
-                openat(sides.sidecar, sides.aside, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+                openat(sides->sidecar, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
         if (fd < 0 || fstat(fd, &status) < 0)
-                return error_errno(err, errno, "%s/" POOL_SIDECAR "/%s", hold->directory, sides.aside);
+                return error_errno(err, errno, "%s/" POOL_SIDECAR "/%s", hold->directory, name);
         if (!S_ISREG(status.st_mode) || status.st_nlink != 1)
                 return error_set(err, ERROR_REFUSED, "%s/" POOL_SIDECAR "/%s is not a file of ours", hold->directory,
-                                 sides.aside);
+                                 name);
+        *ret_fd = steal_fd(&fd);
+        return 0;
+}
+
+int hold_file_create(const struct hold *hold, int *ret_fd, struct error *err) {
+        _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
+        _cleanup_(close_p) int fd = -1;
+        SIDECAR_LOCKED();
+        if (sides_init(&sides, hold, true, err) < 0 || open_ours(&sides, hold, sides.aside, &fd, err) < 0 ||
+            remove_ranges(&sides, err) < 0)
+                return -1;
         if (ftruncate(fd, 0) < 0)
                 return error_errno(err, errno, "%s/" POOL_SIDECAR "/%s", hold->directory, sides.aside);
         if (file_sync_directory(sides.sidecar, err) < 0)
                 return -1;
         *ret_fd = steal_fd(&fd);
         return 0;
+}
+
+void hold_partial_fini(struct hold_partial *partial) {
+        close_p(&partial->fd);
+        close_p(&partial->ranges_fd);
 }
 
 // The directory and the name within it that stand for a place.
@@ -291,13 +317,30 @@ int hold_file_identity(const struct hold *hold, enum hold_place place, char ret[
         return found < 0 ? -1 : 0;
 }
 
+int hold_file_resume(const struct hold *hold, struct hold_partial *ret, struct error *err) {
+        _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
+        struct hold_partial partial = {.fd = -1, .ranges_fd = -1};
+        SIDECAR_LOCKED();
+        if (sides_init(&sides, hold, true, err) < 0)
+                return -1;
+        if (open_ours(&sides, hold, sides.aside, &partial.fd, err) < 0 ||
+            open_ours(&sides, hold, sides.ranges, &partial.ranges_fd, err) < 0 ||
+            identify(sides.sidecar, sides.aside, partial.identity, err) < 0 ||
+            file_sync_directory(sides.sidecar, err) < 0) {
+                hold_partial_fini(&partial);
+                return -1;
+        }
+        *ret = partial;
+        return 0;
+}
+
 int hold_file_remove_aside(const struct hold *hold, uint64_t *ret_bytes, struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         struct stat status;
         SIDECAR_LOCKED();
         if (sides_init(&sides, hold, false, err) < 0)
                 return -1;
-        int found = look(sides.sidecar, sides.aside, &status, err);
+        int found = remove_ranges(&sides, err) < 0 ? -1 : look(sides.sidecar, sides.aside, &status, err);
         if (found > 0 && unlinkat(sides.sidecar, sides.aside, 0) < 0)
                 found = error_errno(err, errno, "remove %s", sides.aside);
         if (found > 0 && file_sync_directory(sides.sidecar, err) < 0)

@@ -32,6 +32,14 @@ int hold_file_put_in_place(const struct hold *hold, bool replace, struct error *
 
 // Aside: the file that receives a copy, made 0600 when absent, emptied, read-write; the fd is the caller's.
 int hold_file_create(const struct hold *hold, int *ret_fd, struct error *err);
+// The same to go on with: what is in it stays. Beside it stands <job>.<item>.ranges, the record of what in it is known
+// to be whole (agent/blocks/verified.h), which goes when the file gets its name, is emptied or is removed.
+struct hold_partial {
+        int fd, ranges_fd; // read-write
+        char identity[HOLD_IDENTITY_MAX];
+};
+int hold_file_resume(const struct hold *hold, struct hold_partial *ret, struct error *err);
+void hold_partial_fini(struct hold_partial *partial);
 // Read-only, at the given place (HOLD_ASIDE or HOLD_IN_PLACE). The fd is the caller's.
 int hold_file_open(const struct hold *hold, enum hold_place place, int *ret_fd, uint64_t *ret_bytes, struct error *err);
 // image_inspect_at() of the file at the given place.

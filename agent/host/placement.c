@@ -114,6 +114,13 @@ int placement_open(const struct custody *custody, const char *item, int *ret_fd,
         return hold_file_create(&hold, ret_fd, err);
 }
 
+int placement_resume(const struct custody *custody, const char *item, struct hold_partial *ret, struct error *err) {
+        struct hold hold;
+        if (placement_check_open(custody, err) < 0 || require_hold(custody, item, HOLD_INCOMING, &hold, err) < 0)
+                return -1;
+        return hold_file_resume(&hold, ret, err);
+}
+
 int placement_open_published(const struct custody *custody, const char *item, int *ret_fd, uint64_t *ret_bytes,
                              struct error *err) {
         struct hold hold;

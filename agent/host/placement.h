@@ -30,14 +30,16 @@
  *     agent.discard.done               before the answer
  */
 #include "agent/host/custody.h"
+#include "agent/host/hold_file.h"
 
 // Name, UUID, MACs not in use on this host; pools active, volumes absent, space (virtual size for raw and qcow2 growth
 // is counted by the controller's plan; here: file_bytes' allocation plus 256 MiB must be free); bridges and networks
 // exist; host files exist is checked at define. All reasons at once: in the message, joined by "; ", with a hint each.
 int placement_reserve(const struct custody *custody, const Drover__MoveReserve *request, struct error *err);
-// The partial file for the data plane: created when absent, truncated to zero when a copy begins again. fd is the
-// caller's.
+// The partial file to be filled in one go: created when absent, emptied. fd is the caller's.
 int placement_open(const struct custody *custody, const char *item, int *ret_fd, struct error *err);
+// The same for the data plane, which goes on where it was cut. hold_partial_fini().
+int placement_resume(const struct custody *custody, const char *item, struct hold_partial *ret, struct error *err);
 // Publish (renameat2 NOREPLACE, fsync both directories), rewrite, define, redefine internal snapshots. Autostart stays
 // off.
 int placement_define(const struct custody *custody, const Drover__MoveDefine *request, Drover__MoveDefineResult **ret,

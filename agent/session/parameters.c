@@ -327,6 +327,14 @@ int parameters_unrevive(const Drover__AgentRequest *request, struct error *err) 
         return check_retired_job(request->move_unrevive->retired_job, err);
 }
 
+int parameters_rate(const Drover__AgentRequest *request, struct error *err) {
+        if (!*request->job)
+                return error_set(err, ERROR_INVALID, "it names no job");
+        if (request->transfer_rate->rate_bytes_per_second > INT64_MAX)
+                return error_set(err, ERROR_INVALID, "the rate is out of range");
+        return parameters_step_name(request->transfer_rate->step, err) < 0 ? error_prefix(err, "step") : 0;
+}
+
 int parameters_cancel(const Drover__AgentRequest *request, struct error *err) {
         if (!*request->job)
                 return error_set(err, ERROR_INVALID, "it names no job");

@@ -28,5 +28,6 @@ int parameters_clone_confirm(const Drover__AgentRequest *request, struct error *
 int parameters_identity_reset(const Drover__AgentRequest *request, struct error *err);
 int parameters_revive(const Drover__AgentRequest *request, struct error *err);
 int parameters_unrevive(const Drover__AgentRequest *request, struct error *err);
+int parameters_rate(const Drover__AgentRequest *request, struct error *err);
 int parameters_cancel(const Drover__AgentRequest *request, struct error *err);
 int parameters_step_name(const char *step, struct error *err);

@@ -236,14 +236,37 @@ static void cancel(struct steps *steps, const char *job, const char *name, const
                         atomic_store(&step->cancelled, true);
 }
 
-static void cancel_as_asked(struct steps *steps, const Drover__AgentRequest *request) {
-        const char *step = request->cancel_step->step;
-        cancel(steps, request->job, *step ? step : NULL, NULL);
+static void answer_at_once(struct steps *steps, const Drover__AgentRequest *request) {
         Drover__AgentResult result;
         drover__agent_result__init(&result);
         result.id = request->id;
         steps->hooks.result(&result, steps->hooks.data);
+}
+
+static void cancel_as_asked(struct steps *steps, const Drover__AgentRequest *request) {
+        const char *step = request->cancel_step->step;
+        cancel(steps, request->job, *step ? step : NULL, NULL);
+        answer_at_once(steps, request);
         pump(steps);
+}
+
+// A transfer that waits goes by the order it was given, one under way is told, and one that has ended needs no rate.
+static void set_rate(struct step *step, uint64_t rate) {
+        Drover__TransferSend *send = step->request->transfer_send;
+        bool nvram = send->item == DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM;
+        if (!runs(step))
+                send->order->rate_bytes_per_second = rate;
+        else if (step->host->transfers)
+                transfers_set_rate(step->host->transfers, step->request->job, nvram ? "nvram" : send->target, rate);
+}
+
+static void rate_as_asked(struct steps *steps, const Drover__AgentRequest *request) {
+        const Drover__TransferRate *rate = request->transfer_rate;
+        for (struct step *step = steps->first; step; step = step->next)
+                if (!strcmp(step->request->job, request->job) && !strcmp(step->request->step, rate->step) &&
+                    step->request->verb_case == DROVER__AGENT_REQUEST__VERB_TRANSFER_SEND)
+                        set_rate(step, rate->rate_bytes_per_second);
+        answer_at_once(steps, request);
 }
 
 static struct step *find_same(const struct steps *steps, const Drover__AgentRequest *request) {
@@ -330,7 +353,10 @@ int steps_submit(struct steps *steps, const struct verb *verb, Drover__AgentRequ
                                  id ? "in use" : "not allowed");
         }
         if (verb->thread == VERB_LOOP) {
-                cancel_as_asked(steps, request);
+                if (request->verb_case == DROVER__AGENT_REQUEST__VERB_TRANSFER_RATE)
+                        rate_as_asked(steps, request);
+                else
+                        cancel_as_asked(steps, request);
                 proto_free(&request->base);
                 return 0;
         }

@@ -4,7 +4,9 @@
  * UUID and does not run; with read_back the disks are read again, past the page cache, and must give the digests that
  * both ends agreed on when the copy closed. On a thread of its own.
  */
+#include "agent/blocks/nbd_image.h"
 #include "agent/host/placement.h"
+#include "agent/session/image_ends.h"
 #include "agent/session/verb_runs.h"
 #include "common/cleanup.h"
 
@@ -28,21 +30,48 @@ static int check_defined(virConnectPtr conn, const struct verb_call *call, struc
 }
 
 // What the page cache holds is what was written; only the disk's own answer proves anything (fault 24).
-static int read_back(struct verb_call *call, const Drover__MoveDisk *disk, const char *expected, int fd, uint64_t bytes,
+static int read_back(struct verb_call *call, const Drover__MoveDisk *disk, const char *expected, struct source *source,
                      struct error *err) {
-        int r = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-        if (r)
-                return error_errno(err, r, "verify %s: drop the page cache", disk->target);
-        char digest[80];
-        if (transfer_digest(fd, bytes, call->cancelled, call->data, digest, err) < 0)
-                return error_prefix(err, "verify %s", disk->target);
-        if (strcmp(digest, expected) != 0) {
-                error_set(err, ERROR_CORRUPT, "verify %s: read back as %s, but %s was written", disk->target, digest,
-                          expected);
-                error_hint(err, "check the disks of pool %s on this host before trying again", disk->pool);
+        char digest[DIGEST_TEXT];
+        if (transfer_digest(source, call->cancelled, call->data, digest, err) < 0)
                 return -1;
-        }
-        return 0;
+        if (strcmp(digest, expected) == 0)
+                return 0;
+        error_set(err, ERROR_CORRUPT, "read back as %s, but %s was written", digest, expected);
+        error_hint(err, "check the disks of pool %s on this host before trying again", disk->pool);
+        return -1;
+}
+
+static int check_length(uint64_t has, uint64_t sent, struct error *err) {
+        return has == sent ? 0
+                           : error_set(err, ERROR_CORRUPT, "the image has %llu bytes, but %llu were sent",
+                                       (unsigned long long) has, (unsigned long long) sent);
+}
+
+// Of an image that was made anew counts what the guest sees; a disk has whole sectors.
+static int check_guest(int fd, const Drover__MoveDisk *disk, struct error *err) {
+        struct image image;
+        if (image_inspect(fd, disk->volume, disk->format, &image, err) < 0)
+                return -1;
+        return check_length(image.virtual_bytes, nbd_whole_sectors(disk->file_bytes), err);
+}
+
+static int verify_image(struct verb_call *call, const Drover__MoveDisk *disk, const char *digest, int fd,
+                        uint64_t bytes, struct error *err) {
+        bool guest = image_is_made_anew(disk) && strcmp(disk->format, "raw") != 0;
+        if ((guest ? check_guest(fd, disk, err) : check_length(bytes, disk->file_bytes, err)) < 0)
+                return -1;
+        if (!call->request->move_verify->read_back)
+                return 0;
+        int failed = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        if (failed)
+                return error_errno(err, failed, "drop the page cache");
+        struct source *source = NULL;
+        if (image_source_published(fd, guest ? disk->format : "", disk->file_bytes, &source, err) < 0)
+                return -1;
+        int status = read_back(call, disk, digest, source, err);
+        source_free(source);
+        return status;
 }
 
 static int verify_disk(struct verb_call *call, const struct custody *custody, size_t index, struct error *err) {
@@ -50,12 +79,10 @@ static int verify_disk(struct verb_call *call, const struct custody *custody, si
         const Drover__MoveDisk *disk = verify->disks[index];
         _cleanup_(close_p) int fd = -1;
         uint64_t bytes = 0;
-        if (placement_open_published(custody, disk->target, &fd, &bytes, err) < 0)
+        if (placement_open_published(custody, disk->target, &fd, &bytes, err) < 0 ||
+            verify_image(call, disk, verify->digests[index], fd, bytes, err) < 0)
                 return error_prefix(err, "verify %s", disk->target);
-        if (bytes != disk->file_bytes)
-                return error_set(err, ERROR_CORRUPT, "verify %s: the image has %llu bytes, but %llu were sent",
-                                 disk->target, (unsigned long long) bytes, (unsigned long long) disk->file_bytes);
-        return verify->read_back ? read_back(call, disk, verify->digests[index], fd, bytes, err) : 0;
+        return 0;
 }
 
 int verb_move_verify(struct verb_call *call, struct error *err) {

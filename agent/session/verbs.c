@@ -51,6 +51,7 @@ static const struct verb table[] = {
          .check = parameters_unrevive, .run = verb_move_unrevive},
         {ROW(RETIRED_PURGE, "retired_purge"), .flags = VERB_CHANGES, .thread = VERB_POOL, .check = parameters_purge,
          .run = verb_retired_purge},
+        {ROW(TRANSFER_RATE, "transfer_rate"), .flags = 0, .thread = VERB_LOOP, .check = parameters_rate},
         {ROW(CANCEL_STEP, "cancel_step"), .flags = 0, .thread = VERB_LOOP, .check = parameters_cancel},
 };
 

@@ -51,6 +51,7 @@ static void write_address(struct channel *channel) {
 struct channel *channel_new(int fd, const struct clock *clock) {
         struct channel *channel = new (struct channel);
         wire_init(&channel->wire, fd, clock);
+        wire_set_bulk(&channel->wire);
         write_address(channel);
         return channel;
 }
@@ -84,6 +85,10 @@ void channel_set_stop(struct channel *channel, const atomic_bool *stop) {
 
 void channel_set_deadline(struct channel *channel, uint32_t milliseconds) {
         channel->wire.deadline = milliseconds ? clock_ms(channel->wire.clock) + milliseconds : 0;
+}
+
+void channel_set_patient(struct channel *channel) {
+        channel->wire.patient = true;
 }
 
 const char *channel_address(const struct channel *channel) {
@@ -188,17 +193,35 @@ bool channel_readable(struct channel *channel) {
         return SSL_pending(channel->ssl) > 0 || wire_readable(&channel->wire);
 }
 
+bool channel_await(struct channel *channel, int wake_fd, uint32_t milliseconds) {
+        return SSL_pending(channel->ssl) > 0 || wire_await(&channel->wire, wake_fd, milliseconds);
+}
+
+uint64_t channel_delivered(const struct channel *channel) {
+        return wire_delivered(&channel->wire);
+}
+
+uint64_t channel_waited_us(const struct channel *channel) {
+        return atomic_load_explicit(&channel->wire.waited_us, memory_order_relaxed);
+}
+
 // ---- frames
-int channel_send(struct channel *channel, const Drover__DataEnvelope *envelope, struct error *err) {
-        _cleanup_(buffer_fini) struct buffer frame;
+int channel_pack(const Drover__DataEnvelope *envelope, struct buffer *frame, struct error *err) {
         uint8_t header[FRAME_HEADER] = {0};
-        buffer_init(&frame, FRAME_HEADER + CHANNEL_FRAME_MAX);
-        if (buffer_append(&frame, header, sizeof header, err) < 0 || proto_pack(&envelope->base, &frame, err) < 0)
+        buffer_init(frame, FRAME_HEADER + CHANNEL_FRAME_MAX);
+        if (buffer_append(frame, header, sizeof header, err) < 0 || proto_pack(&envelope->base, frame, err) < 0)
                 return -1;
-        frame_encode_header(frame.data, (uint32_t) (frame.length - FRAME_HEADER));
-        if (channel_write(channel, frame.data, frame.length, err) < 0)
-                return -1;
-        return envelope->body_case == DROVER__DATA_ENVELOPE__BODY_BLOCK ? 0 : channel_flush(channel, err);
+        frame_encode_header(frame->data, (uint32_t) (frame->length - FRAME_HEADER));
+        return 0;
+}
+
+int channel_put(struct channel *channel, const Drover__DataEnvelope *envelope, struct error *err) {
+        _cleanup_(buffer_fini) struct buffer frame;
+        return channel_pack(envelope, &frame, err) < 0 ? -1 : channel_write(channel, frame.data, frame.length, err);
+}
+
+int channel_send(struct channel *channel, const Drover__DataEnvelope *envelope, struct error *err) {
+        return channel_put(channel, envelope, err) < 0 ? -1 : channel_flush(channel, err);
 }
 
 void channel_say_why(struct channel *channel, const struct error *why) {

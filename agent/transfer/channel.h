@@ -7,15 +7,17 @@
  * begins on the same connection (relay).
  *
  * Deadlines: channel_set_deadline() bounds a phase (handshake, hello) as a whole. Without one, CHANNEL_IDLE_MS
- * without a byte on any stream of the flow end it, and so does a frame or a block that takes CHANNEL_FRAME_MS (a peer
- * that sends a byte a second, fault 3).
+ * without a byte on any stream of the flow end it (both ends say on the conversation that they are alive), and so does
+ * a frame or a block that takes CHANNEL_FRAME_MS (a peer that sends a byte a second, fault 3).
  */
 #include "agent/transfer/flow.h"
+#include "common/buffer.h"
 #include "common/tls.h"
 #include "proto/codec.h"
 #include <netinet/in.h>
 
-#define CHANNEL_IDLE_MS    30000u
+#define CHANNEL_IDLE_MS    4000u
+#define CHANNEL_ALIVE_MS   1000u // between two signs of life
 #define CHANNEL_FRAME_MS   300000u
 #define CHANNEL_CONNECT_MS 3000u
 #define CHANNEL_HELLO_MS   10000u
@@ -34,7 +36,9 @@ void channel_set_flow(struct channel *channel, struct flow *flow);
 // For a channel without a flow: looked at while waiting; true ends it.
 void channel_set_stop(struct channel *channel, const atomic_bool *stop);
 void channel_set_deadline(struct channel *channel, uint32_t milliseconds); // from now; 0: none
-const char *channel_address(const struct channel *channel);                // "10.0.0.7:51234"
+// It is the conversation of its flow: what is under way is ended before a stop is obeyed, for there is more to say.
+void channel_set_patient(struct channel *channel);
+const char *channel_address(const struct channel *channel); // "10.0.0.7:51234"
 
 // The TLS handshake under drover-data/1; the peer must be of this kind.
 int channel_secure(struct channel *channel, struct tls_credentials *credentials, enum identity_kind peer, bool server,
@@ -44,8 +48,11 @@ const struct identity *channel_peer(const struct channel *channel);
 // ours.
 int channel_strip(struct channel *channel, struct error *err);
 
-// One frame, sent at once.
+// One frame, sent at once; channel_put() may keep it until channel_flush().
 int channel_send(struct channel *channel, const Drover__DataEnvelope *envelope, struct error *err);
+int channel_put(struct channel *channel, const Drover__DataEnvelope *envelope, struct error *err);
+// A frame's bytes, for channel_write() by another thread later.
+int channel_pack(const Drover__DataEnvelope *envelope, struct buffer *frame, struct error *err);
 // One frame. A Failure is given as such; proto_free() the envelope.
 int channel_receive(struct channel *channel, Drover__DataEnvelope **ret, struct error *err);
 // A frame that must be `body`; a Failure becomes the error: "the sink failed: ...", `who` being "the sink".
@@ -57,6 +64,10 @@ int channel_flush(struct channel *channel, struct error *err);
 int channel_read(struct channel *channel, void *bytes, size_t length, struct error *err);
 // Whether something has arrived, without waiting.
 bool channel_readable(struct channel *channel);
+// Waits until something has arrived, `wake_fd` is readable, or the time is over; true: something has arrived.
+bool channel_await(struct channel *channel, int wake_fd, uint32_t milliseconds);
+uint64_t channel_delivered(const struct channel *channel); // bytes that have reached the peer's host
+uint64_t channel_waited_us(const struct channel *channel); // for the network to take more, in all
 // Our last words: tells the peer why, if the channel still works, then throws away for a moment what still arrives, so
 // that the words are not overtaken by a reset. Serves no flow any more.
 void channel_say_why(struct channel *channel, const struct error *why);

@@ -7,7 +7,6 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include <string.h>
-#include <time.h>
 
 DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 
@@ -36,6 +35,7 @@ struct transfers {
         const struct clock *clock;
         struct listener *listener;
         struct ticket_ledger *ledger;
+        struct recall *recall;
         uint16_t port;
         unsigned most;
         uint32_t patience_ms, call_ms;
@@ -47,18 +47,12 @@ struct transfers {
         struct waiting *waiting;
         struct arrival *arrivals;
         unsigned n_arrivals, n_transfers;
+        struct running *running;
 };
 
 // ---- waiting, with the mutex held; wakes at least every tick so that a cancel is seen
 static void tick(struct transfers *transfers) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += FLOW_TICK_MS * 1000000L;
-        if (until.tv_nsec >= 1000000000L) {
-                until.tv_sec++;
-                until.tv_nsec -= 1000000000L;
-        }
-        pthread_cond_timedwait(&transfers->changed, &transfers->mutex, &until);
+        flow_tick(&transfers->changed, &transfers->mutex);
 }
 
 // ---- incoming connections
@@ -336,6 +330,46 @@ void exchange_leave(struct transfers *transfers) {
         pthread_mutex_unlock(&transfers->mutex);
 }
 
+void exchange_run(struct transfers *transfers, struct running *running, const struct order *order, struct flow *flow) {
+        running->order = order;
+        running->flow = flow;
+        rate_init(&running->rate, order->rate, flow->clock);
+        atomic_store(&flow->rate, order->rate);
+        pthread_mutex_lock(&transfers->mutex);
+        running->next = transfers->running;
+        transfers->running = running;
+        pthread_mutex_unlock(&transfers->mutex);
+}
+
+void exchange_stop(struct transfers *transfers, struct running *running) {
+        pthread_mutex_lock(&transfers->mutex);
+        struct running **link = &transfers->running;
+        while (*link != running)
+                link = &(*link)->next;
+        *link = running->next;
+        pthread_mutex_unlock(&transfers->mutex);
+        rate_fini(&running->rate);
+}
+
+bool transfers_set_rate(struct transfers *transfers, const char *job, const char *disk, uint64_t bytes_per_second) {
+        bool found = false;
+        pthread_mutex_lock(&transfers->mutex);
+        for (struct running *running = transfers->running; running; running = running->next) {
+                const Drover__Ticket *ticket = running->order->ticket;
+                if (strcmp(ticket->job, job) != 0 || strcmp(ticket->disk, disk) != 0)
+                        continue;
+                rate_set(&running->rate, bytes_per_second);
+                atomic_store(&running->flow->rate, bytes_per_second);
+                found = true;
+        }
+        pthread_mutex_unlock(&transfers->mutex);
+        return found;
+}
+
+struct recall *exchange_recall(struct transfers *transfers) {
+        return transfers->recall;
+}
+
 int exchange_use_ticket(struct transfers *transfers, const Drover__Ticket *ticket, unsigned stream, struct error *err) {
         return ticket_ledger_use_part(transfers->ledger, ticket, stream, clock_wall(transfers->clock), err);
 }
@@ -343,18 +377,15 @@ int exchange_use_ticket(struct transfers *transfers, const Drover__Ticket *ticke
 // ---- the agent
 int transfers_new(uv_loop_t *loop, const struct transfers_config *config, struct transfers **ret, struct error *err) {
         struct transfers *transfers = new (struct transfers);
-        pthread_condattr_t attributes;
         transfers->clock = config->clock ? config->clock : &system_clock;
         transfers->port = config->port;
         transfers->most = config->concurrent_max;
         transfers->patience_ms = EXCHANGE_PATIENCE_MS;
         transfers->call_ms = EXCHANGE_CALL_MS;
         transfers->ledger = ticket_ledger_new();
+        transfers->recall = recall_new();
         pthread_mutex_init(&transfers->mutex, NULL);
-        pthread_condattr_init(&attributes);
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        pthread_cond_init(&transfers->changed, &attributes);
-        pthread_condattr_destroy(&attributes);
+        flow_condition(&transfers->changed);
         if (config->port && listener_start(loop, config->listen_address, config->port, on_connection, transfers,
                                            &transfers->listener, err) < 0) {
                 transfers_free(transfers);
@@ -376,6 +407,7 @@ void transfers_free(struct transfers *transfers) {
         pthread_mutex_unlock(&transfers->mutex);
         standing_fini(&transfers->standing);
         ticket_ledger_free(transfers->ledger);
+        recall_free(transfers->recall);
         pthread_cond_destroy(&transfers->changed);
         pthread_mutex_destroy(&transfers->mutex);
         free(transfers);

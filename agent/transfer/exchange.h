@@ -7,6 +7,8 @@
  */
 #include "agent/transfer/channel.h"
 #include "agent/transfer/order.h"
+#include "agent/transfer/rate.h"
+#include "agent/transfer/recall.h"
 
 #define EXCHANGE_PATIENCE_MS 5000u // how long an incoming connection waits for the order that it belongs to
 #define EXCHANGE_CALL_MS     4000u // how long a transfer waits for the first connection of its peer
@@ -17,6 +19,16 @@ const struct clock *exchange_clock(const struct transfers *transfers);
 // A transfer begins and ends; ERROR_BUSY beyond the configured number.
 int exchange_enter(struct transfers *transfers, struct error *err);
 void exchange_leave(struct transfers *transfers);
+// What is under way from this host, so that its rate can be changed. The caller's, from run to stop.
+struct running {
+        struct running *next;
+        const struct order *order;
+        struct flow *flow;
+        struct rate rate;
+};
+void exchange_run(struct transfers *transfers, struct running *running, const struct order *order, struct flow *flow);
+void exchange_stop(struct transfers *transfers, struct running *running);
+struct recall *exchange_recall(struct transfers *transfers);
 // Single use of the order's ticket for this stream.
 int exchange_use_ticket(struct transfers *transfers, const Drover__Ticket *ticket, unsigned stream, struct error *err);
 // Waits until the peer has called once for each stream; the channels are checked, and not yet accepted. On failure

@@ -5,11 +5,20 @@
 
 DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 
+static int check_version(uint32_t version, struct error *err) {
+        if (version == PROTO_DATA_VERSION)
+                return 0;
+        error_set(err, ERROR_VERSION, "the peer copies images by version %u of the protocol, this agent by version %u",
+                  version, PROTO_DATA_VERSION);
+        error_hint(err, "install the same release of drover-agent on both hosts");
+        return -1;
+}
+
 int hello_show(struct channel *channel, const struct order *order, unsigned stream, struct error *err) {
         _cleanup_(proto_free_p) ProtobufCMessage *answer = NULL;
         Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
         Drover__DataHello hello = DROVER__DATA_HELLO__INIT;
-        hello.version = PROTO_VERSION_MAX;
+        hello.version = PROTO_DATA_VERSION;
         hello.ticket = order->ticket_bytes;
         hello.stream = stream;
         hello.streams = order->streams;
@@ -26,20 +35,18 @@ int hello_show(struct channel *channel, const struct order *order, unsigned stre
         if (said->body_case != DROVER__DATA_ENVELOPE__BODY_ACCEPT)
                 return error_set(err, ERROR_PROTOCOL, "%s sent \"%s\" out of turn", order_peer_word(order),
                                  proto_oneof_name(answer, "body"));
-        uint32_t version;
-        return proto_negotiate(said->accept->version, said->accept->version, &version, err);
+        return check_version(said->accept->version, err);
 }
 
 int hello_hear(struct channel *channel, Drover__DataEnvelope **ret, struct error *err) {
         _cleanup_(proto_free_p) ProtobufCMessage *message = NULL;
-        uint32_t version;
         if (channel_expect(channel, DROVER__DATA_ENVELOPE__BODY_HELLO, "the peer", (Drover__DataEnvelope **) &message,
                            err) < 0)
                 return -1;
         const Drover__DataHello *hello = ((Drover__DataEnvelope *) message)->hello;
-        if (proto_negotiate(hello->version, hello->version, &version, err) < 0)
+        if (check_version(hello->version, err) < 0)
                 return -1;
-        if (hello->streams < 1 || hello->streams > FLOW_STREAMS_MAX || hello->stream >= hello->streams)
+        if (hello->streams < FLOW_STREAMS_LEAST || hello->streams > FLOW_STREAMS_MAX || hello->stream >= hello->streams)
                 return error_set(err, ERROR_PROTOCOL, "there is no stream %u of %u", hello->stream, hello->streams);
         *ret = (Drover__DataEnvelope *) steal(&message);
         return 0;
@@ -48,7 +55,7 @@ int hello_hear(struct channel *channel, Drover__DataEnvelope **ret, struct error
 int hello_accept(struct channel *channel, struct error *err) {
         Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
         Drover__DataAccept accept = DROVER__DATA_ACCEPT__INIT;
-        accept.version = PROTO_VERSION_MAX;
+        accept.version = PROTO_DATA_VERSION;
         envelope.body_case = DROVER__DATA_ENVELOPE__BODY_ACCEPT;
         envelope.accept = &accept;
         return channel_send(channel, &envelope, err);

@@ -36,10 +36,11 @@ static struct ticket_expectation own_part(const struct order *order) {
 }
 
 static int check_streams(struct order *order, const Drover__TransferOrder *message, struct error *err) {
-        order->streams = message->streams ? message->streams : FLOW_STREAMS_DEFAULT;
-        if (order->streams > FLOW_STREAMS_MAX)
-                return error_set(err, ERROR_INVALID, "%u streams are over the bound of %u", order->streams,
-                                 FLOW_STREAMS_MAX);
+        unsigned carry = message->streams ? message->streams : FLOW_STREAMS_DEFAULT;
+        if (carry > FLOW_STREAMS_MAX - 1)
+                return error_set(err, ERROR_INVALID, "%u streams are over the bound of %u", carry,
+                                 FLOW_STREAMS_MAX - 1);
+        order->streams = carry + 1;
         return 0;
 }
 

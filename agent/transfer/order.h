@@ -23,7 +23,7 @@ struct order {
         const char *peer_address; // borrowed; "" when the peer dials
         uint16_t peer_port;
         uint64_t rate;
-        unsigned streams;
+        unsigned streams; // the conversation, and those that carry blocks
         bool source;
         int path;
 };

@@ -2,11 +2,16 @@
 /* The token bucket (see rate.h). It may be overdrawn by one portion, which the next taker waits for. */
 #include "agent/transfer/rate.h"
 
+#define PORTIONS_A_SECOND 20u
+
+static uint64_t bounded(uint64_t bytes_per_second) {
+        return bytes_per_second && bytes_per_second < RATE_LEAST ? RATE_LEAST : bytes_per_second;
+}
+
 void rate_init(struct rate *rate, uint64_t bytes_per_second, const struct clock *clock) {
         *rate = (struct rate){.clock = clock, .filled_at = clock_ms(clock)};
         pthread_mutex_init(&rate->mutex, NULL);
-        if (bytes_per_second)
-                rate->bytes_per_second = bytes_per_second < RATE_LEAST ? RATE_LEAST : bytes_per_second;
+        rate->bytes_per_second = bounded(bytes_per_second);
 }
 
 void rate_fini(struct rate *rate) {
@@ -15,7 +20,7 @@ void rate_fini(struct rate *rate) {
 
 static void fill(struct rate *rate) {
         uint64_t now = clock_ms(rate->clock), elapsed = now - rate->filled_at;
-        int64_t most = (int64_t) (rate->bytes_per_second / 4);
+        int64_t most = (int64_t) (rate->bytes_per_second / PORTIONS_A_SECOND * 2);
         if (elapsed == 0)
                 return;
         if (elapsed > 1000)
@@ -26,16 +31,31 @@ static void fill(struct rate *rate) {
         rate->filled_at = now;
 }
 
-uint32_t rate_take(struct rate *rate, size_t bytes) {
-        uint32_t wait = 0;
-        if (!rate->bytes_per_second)
-                return 0;
+void rate_set(struct rate *rate, uint64_t bytes_per_second) {
         pthread_mutex_lock(&rate->mutex);
         fill(rate);
-        if (rate->tokens >= 0)
-                rate->tokens -= (int64_t) bytes;
-        else
-                wait = (uint32_t) ((uint64_t) -rate->tokens * 1000 / rate->bytes_per_second) + 1;
+        rate->bytes_per_second = bounded(bytes_per_second);
+        rate->tokens = 0; // neither saved up nor owed at another rate
+        pthread_mutex_unlock(&rate->mutex);
+}
+
+size_t rate_portion(struct rate *rate) {
+        pthread_mutex_lock(&rate->mutex);
+        uint64_t portion = rate->bytes_per_second / PORTIONS_A_SECOND;
+        pthread_mutex_unlock(&rate->mutex);
+        return portion < RATE_PORTION ? (size_t) portion : RATE_PORTION;
+}
+
+uint32_t rate_take(struct rate *rate, size_t bytes) {
+        uint32_t wait = 0;
+        pthread_mutex_lock(&rate->mutex);
+        if (rate->bytes_per_second) {
+                fill(rate);
+                if (rate->tokens >= 0)
+                        rate->tokens -= (int64_t) (bytes + RATE_OVERHEAD(bytes));
+                else
+                        wait = (uint32_t) ((uint64_t) -rate->tokens * 1000 / rate->bytes_per_second) + 1;
+        }
         pthread_mutex_unlock(&rate->mutex);
         return wait;
 }

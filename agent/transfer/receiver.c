@@ -1,306 +1,186 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The sink's end of a transfer: each stream's thread takes what its connection brings, checks it and writes it. When
- * all streams have ended with the digest that was found here as well, the image is synced, and only then is the source
- * told that it is done.
+ * The sink's end of a transfer: streams fill the pipeline, writers empty it onto the disk, and the conversation says
+ * what was there before, hears when all has been sent, and tells the source when all of it is on the disk.
  */
 #include "agent/transfer/copy.h"
-#include "agent/blocks/sink_file.h"
+#include "agent/transfer/receiving.h"
+#include "agent/transfer/talk.h"
+#include "agent/transfer/writers.h"
 #include "common/cleanup.h"
-#include "common/fault.h"
-#include "common/units.h"
+#include "common/memory.h"
 #include <string.h>
-#include <time.h>
 
 DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 
-// How often the source hears that the sink is still syncing.
-#define WAIT_MS 5000
+#define PARCELS  24u  // beside one for each stream
+#define HAVE_MAX 900u // blocks in one message
 
 struct receiver {
         struct copy copy;
-        struct sink *sink;
-        atomic_uint ended;     // streams that have said all
-        pthread_mutex_t mutex; // of `begun` and what comes with it
-        bool begun;
+        const struct transfer_target *target;
+        struct receiving receiving;
+        struct writers writers;
+        struct talk talk;
+        uint64_t have_at; // what is before it has been told
+        bool begun, told, ended, closed, answering;
+        uint8_t digest[DIGEST_BYTES], theirs[DIGEST_BYTES];
 };
 
-struct receiving { // one stream
-        struct receiver *receiver;
-        struct flow *flow;
-        struct channel *channel;
-        uint8_t *buffer;
-        uint64_t offset; // of the range under way, for messages
-        bool ended;
-};
-
-// ---- the beginning: the first stream's word counts, the others must say the same
-static int begin_locked(struct receiver *receiver, uint64_t bytes, struct error *err) {
+// ---- the beginning
+static int begin(struct receiver *receiver, const Drover__DataBegin *begin, struct error *err) {
         struct flow *flow = &receiver->copy.flow;
-        if (receiver->begun) {
-                if (bytes == flow->bytes_total)
-                        return 0;
-                return error_set(err, ERROR_PROTOCOL, "the source means an image of %llu bytes and one of %llu",
-                                 (unsigned long long) flow->bytes_total, (unsigned long long) bytes);
-        }
-        if (sink_begin(receiver->sink, bytes, true, err) < 0)
+        const struct transfer_target *target = receiver->target;
+        if (writers_begin(&receiver->writers, begin->bytes, target->verified_fd, target->image, err) < 0)
                 return -1;
-        flow->bytes_total = bytes;
-        flow_set_digest(flow, digest_new(bytes));
+        flow->bytes_total = begin->bytes;
+        flow_set_digest(flow, digest_new(begin->bytes));
         receiver->begun = true;
-        return 0;
-}
-
-static int receive_begin(struct receiving *receiving, struct error *err) {
-        _cleanup_(proto_free_p) ProtobufCMessage *envelope = NULL;
-        if (channel_expect(receiving->channel, DROVER__DATA_ENVELOPE__BODY_BEGIN, "the source",
-                           (Drover__DataEnvelope **) &envelope, err) < 0)
-                return -1;
-        uint64_t bytes = ((Drover__DataEnvelope *) envelope)->begin->file_bytes;
-        pthread_mutex_lock(&receiving->receiver->mutex);
-        int result = begin_locked(receiving->receiver, bytes, err);
-        pthread_mutex_unlock(&receiving->receiver->mutex);
-        return result;
-}
-
-// ---- blocks
-static int check_block(const struct flow *flow, const Drover__DataBlock *block, struct error *err) {
-        uint64_t left = block->offset < flow->bytes_total ? flow->bytes_total - block->offset : 0;
-        uint64_t length = left < TRANSFER_BLOCK ? left : TRANSFER_BLOCK;
-        size_t leaves = copy_leaves(length);
-        if (left == 0 || block->offset % TRANSFER_BLOCK || block->length != length)
-                return error_set(err, ERROR_PROTOCOL, "a block of %u bytes at %llu is none of this image",
-                                 block->length, (unsigned long long) block->offset);
-        if (block->pieces == 0 || (leaves < 64 && block->pieces >> leaves))
-                return error_set(err, ERROR_PROTOCOL, "the block at %llu has impossible pieces",
-                                 (unsigned long long) block->offset);
-        if (block->sha256.len != DIGEST_HASH)
-                return error_set(err, ERROR_PROTOCOL, "the block at %llu has no hash",
-                                 (unsigned long long) block->offset);
-        return 0;
-}
-
-// Calls `each` for every run of neighbouring pieces that are there.
-static int each_run(struct receiving *receiving, const Drover__DataBlock *block,
-                    int (*each)(struct receiving *receiving, size_t begin, size_t length, struct error *err),
-                    struct error *err) {
-        size_t leaves = copy_leaves(block->length);
-        for (size_t i = 0; i < leaves;) {
-                size_t run = i;
-                while (run < leaves && block->pieces >> run & 1)
-                        run++;
-                size_t begin = i * COPY_LEAF;
-                size_t end = run * COPY_LEAF < block->length ? run * COPY_LEAF : block->length;
-                if (run > i && each(receiving, begin, end - begin, err) < 0)
+        receiver->receiving.verified = receiver->writers.verified;
+        if (target->answerer) {
+                if (target->answerer->ops->begin(target->answerer, &receiver->receiving, &receiver->talk, err) < 0)
                         return -1;
-                i = run + 1;
+                receiver->answering = true;
+                receiver->receiving.answerer = target->answerer;
         }
+        receiving_begin(&receiver->receiving);
         return 0;
 }
 
-static int read_run(struct receiving *receiving, size_t begin, size_t length, struct error *err) {
-        return channel_read(receiving->channel, receiving->buffer + begin, length, err);
-}
-
-static int write_run(struct receiving *receiving, size_t begin, size_t length, struct error *err) {
-        return sink_write(receiving->receiver->sink, receiving->offset + begin, receiving->buffer + begin, length, err);
-}
-
-static int check_content(struct receiving *receiving, const Drover__DataBlock *block, uint8_t hash[DIGEST_HASH],
-                         struct error *err) {
-        char text[UNITS_TEXT_MAX];
-        struct grains grains = copy_grains(block->pieces);
-        digest_block(receiving->buffer, block->length, &grains, hash);
-        if (memcmp(hash, block->sha256.data, DIGEST_HASH) == 0)
-                return 0;
-        return error_set(err, ERROR_CORRUPT, "the block at %s is not what the source read",
-                         units_format_size(block->offset, text));
-}
-
-static int receive_block(struct receiving *receiving, const Drover__DataBlock *block, struct error *err) {
-        uint8_t hash[DIGEST_HASH];
-        struct flow *flow = receiving->flow;
-        if (check_block(flow, block, err) < 0)
-                return -1;
-        receiving->offset = block->offset;
-        memset(receiving->buffer, 0, block->length);
-        if (each_run(receiving, block, read_run, err) < 0 || check_content(receiving, block, hash, err) < 0 ||
-            fault_point("agent.receive.block", err) < 0)
-                return -1;
-        // Before it is written: a block that comes twice is refused and overwrites nothing.
-        if (digest_add(flow->digest, block->offset, block->length, hash, err) < 0 ||
-            each_run(receiving, block, write_run, err) < 0)
-                return -1;
-        atomic_fetch_add(&flow->bytes_done, block->length);
-        return 0;
-}
-
-static int receive_zeros(struct receiving *receiving, const Drover__DataZero *zero, struct error *err) {
-        struct flow *flow = receiving->flow;
-        receiving->offset = zero->offset;
-        if (fault_point("agent.receive.block", err) < 0 ||
-            digest_add(flow->digest, zero->offset, zero->length, NULL, err) < 0)
-                return -1;
-        atomic_fetch_add(&flow->bytes_done, zero->length);
-        atomic_fetch_add(&flow->bytes_zero, zero->length);
-        return 0;
-}
-
-static int receive_end(struct receiving *receiving, const Drover__DataEnd *end, struct error *err) {
-        uint8_t hash[DIGEST_BYTES];
-        if (end->file_bytes != receiving->flow->bytes_total)
-                return error_set(err, ERROR_PROTOCOL, "the source ends an image of %llu bytes",
-                                 (unsigned long long) end->file_bytes);
-        // The last stream to end has nothing to wait for: what is missing now will never come.
-        bool last = atomic_fetch_add(&receiving->receiver->ended, 1) + 1 == receiving->flow->streams;
-        if ((last ? digest_finish : digest_wait)(receiving->flow->digest, hash, err) < 0)
-                return -1;
-        if (end->digest.len != DIGEST_BYTES || memcmp(end->digest.data, hash, DIGEST_BYTES) != 0)
-                return error_set(err, ERROR_CORRUPT, "the image's digest is not the source's");
-        receiving->ended = true;
-        return 0;
-}
-
-static int take(struct receiving *receiving, const Drover__DataEnvelope *envelope, struct error *err) {
-        switch (envelope->body_case) {
-        case DROVER__DATA_ENVELOPE__BODY_BLOCK:
-                return receive_block(receiving, envelope->block, err);
-        case DROVER__DATA_ENVELOPE__BODY_ZERO:
-                return receive_zeros(receiving, envelope->zero, err);
-        case DROVER__DATA_ENVELOPE__BODY_END:
-                return receive_end(receiving, envelope->end, err);
-        case DROVER__DATA_ENVELOPE__BODY_FAILURE:
-                proto_error(envelope->failure, err);
-                return error_prefix(err, "the source failed");
-        default:
-                return error_set(err, ERROR_PROTOCOL, "the source sent \"%s\" out of turn",
-                                 proto_oneof_name(&envelope->base, "body"));
-        }
-}
-
-static int receive_stream(struct receiving *receiving, struct error *err) {
-        if (receive_begin(receiving, err) < 0)
-                return -1;
-        while (!receiving->ended) {
-                _cleanup_(proto_free_p) ProtobufCMessage *envelope = NULL;
-                if (flow_gives_up(receiving->flow, false))
-                        return error_set(err, ERROR_CANCELLED, "stopped");
-                if (channel_receive(receiving->channel, (Drover__DataEnvelope **) &envelope, err) < 0 ||
-                    take(receiving, (Drover__DataEnvelope *) envelope, err) < 0)
-                        return -1;
-        }
-        return 0;
-}
-
-static void add_place(const struct receiving *receiving, struct error *err) {
-        char text[UNITS_TEXT_MAX];
-        if (err->code == ERROR_UNREACHABLE || err->code == ERROR_TIMEOUT || err->code == ERROR_TLS)
-                error_prefix(err, "receive at %s", units_format_size(receiving->offset, text));
-}
-
-static void work(void *data, unsigned stream) {
-        struct receiver *receiver = data;
-        struct error why = ERROR_INIT;
-        struct receiving receiving = {
-                .receiver = receiver,
-                .flow = &receiver->copy.flow,
-                .channel = receiver->copy.channels[stream],
-                .buffer = blocks_buffer(),
-        };
-        if (receive_stream(&receiving, &why) < 0) {
-                add_place(&receiving, &why);
-                copy_fail_stream(&receiver->copy, stream, &why);
-        }
-        free(receiving.buffer);
+// The next of what was there before.
+static int tell_have(struct receiver *receiver, struct error *err) {
+        uint8_t hashes[HAVE_MAX][VERIFIED_HASH];
+        Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
+        Drover__DataHave have = DROVER__DATA_HAVE__INIT;
+        const struct verified *verified = receiver->writers.verified;
+        unsigned n = 0;
+        have.first = receiver->have_at;
+        if (verified && !receiver->writers.fresh && verified_next(verified, &have.first))
+                n = verified_run(verified, have.first, hashes, HAVE_MAX);
+        have.hashes = (ProtobufCBinaryData){n * VERIFIED_HASH, hashes[0]};
+        have.last = receiver->told = n == 0;
+        have.has_other = have.last && receiver->target->answerer;
+        receiver->have_at = have.first + n;
+        envelope.body_case = DROVER__DATA_ENVELOPE__BODY_HAVE;
+        envelope.have = &have;
+        return talk_say(&receiver->talk, &envelope, err);
 }
 
 // ---- the end
-struct syncing {
-        struct sink *sink;
-        struct error err;
-        int result;
-        atomic_bool done;
-};
-
-static void *sync_main(void *pointer) {
-        struct syncing *syncing = pointer;
-        syncing->result = sink_flush(syncing->sink, &syncing->err);
-        atomic_store(&syncing->done, true);
-        return NULL;
-}
-
-static void tell_all(struct receiver *receiver, const Drover__DataEnvelope *envelope) {
-        for (unsigned i = 0; i < receiver->copy.order.streams; i++)
-                channel_send(receiver->copy.channels[i], envelope, NULL); // a source that is gone hears it from nobody
-}
-
-// A sync may take minutes; the source hears from us meanwhile.
-static int sync_image(struct receiver *receiver, struct error *err) {
-        struct syncing syncing = {.sink = receiver->sink, .err = ERROR_INIT};
-        struct flow *flow = &receiver->copy.flow;
-        pthread_t thread;
-        int failed = pthread_create(&thread, NULL, sync_main, &syncing);
-        if (failed)
-                return error_errno(err, failed, "start a thread");
-        uint64_t told_at = clock_ms(flow->clock);
-        while (!atomic_load(&syncing.done)) {
-                Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
-                Drover__DataWait wait = DROVER__DATA_WAIT__INIT;
-                envelope.body_case = DROVER__DATA_ENVELOPE__BODY_WAIT;
-                envelope.wait = &wait;
-                nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-                flow_report(flow, false);
-                if (clock_ms(flow->clock) - told_at < WAIT_MS)
-                        continue;
-                tell_all(receiver, &envelope);
-                told_at = clock_ms(flow->clock);
-        }
-        pthread_join(thread, NULL);
-        if (syncing.result < 0 && err)
-                *err = syncing.err;
-        return syncing.result;
-}
-
-static int settle(struct receiver *receiver, struct error *err) {
-        struct flow *flow = &receiver->copy.flow;
-        if (fault_point("agent.receive.before-sync", err) < 0 || sync_image(receiver, err) < 0 ||
-            fault_point("agent.receive.after-sync", err) < 0)
-                return -1;
-        return flow_cancelled(flow) ? error_set(err, ERROR_CANCELLED, "cancelled") : 0;
-}
-
-static int finish(struct receiver *receiver, Drover__TransferResult **ret, struct error *err) {
-        uint8_t hash[DIGEST_BYTES];
-        struct error why = ERROR_INIT;
-        struct flow *flow = &receiver->copy.flow;
-        if (settle(receiver, &why) < 0 || digest_finish(flow->digest, hash, &why) < 0) {
-                copy_say_why(&receiver->copy, &why);
-                if (err)
-                        *err = why;
-                return error_prefix(err, "%s", flow->disk);
-        }
-        Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
-        Drover__DataDone done = DROVER__DATA_DONE__INIT;
-        done.digest = (ProtobufCBinaryData){sizeof hash, hash};
-        envelope.body_case = DROVER__DATA_ENVELOPE__BODY_DONE;
-        envelope.done = &done;
-        tell_all(receiver, &envelope);
-        flow_report(flow, true);
-        *ret = copy_result(&receiver->copy, hash);
+static int hear_end(struct receiver *receiver, const Drover__DataEnd *end, struct error *err) {
+        if (end->bytes != receiver->copy.flow.bytes_total)
+                return error_set(err, ERROR_PROTOCOL, "the source ends an image of %llu bytes",
+                                 (unsigned long long) end->bytes);
+        if (end->digest.len != DIGEST_BYTES)
+                return error_set(err, ERROR_PROTOCOL, "the source ends without a digest");
+        memcpy(receiver->theirs, end->digest.data, DIGEST_BYTES);
+        receiver->ended = true;
         return 0;
 }
 
-int transfer_receive(struct transfers *transfers, const Drover__TransferOrder *order, const char *disk, int fd,
-                     const struct transfer_observer *observer, Drover__TransferResult **ret, struct error *err) {
-        struct receiver receiver = {.mutex = PTHREAD_MUTEX_INITIALIZER};
-        if (sink_file_new(fd, &receiver.sink, err) < 0)
-                return error_prefix(err, "%s", disk);
-        int result = copy_open(&receiver.copy, transfers, order, disk, false, observer, err);
+// Nothing more will come: what is missing now is missing.
+static int close_pipeline(struct receiver *receiver, struct error *err) {
+        struct flow *flow = &receiver->copy.flow;
+        if (digest_finish(flow->digest, receiver->digest, err) < 0)
+                return -1;
+        if (memcmp(receiver->digest, receiver->theirs, DIGEST_BYTES) != 0)
+                return error_set(err, ERROR_CORRUPT, "the image's digest is not the source's");
+        receiver->closed = true;
+        pipeline_close(flow->pipeline);
+        return 0;
+}
+
+static int say_done(struct receiver *receiver, struct error *err) {
+        Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
+        Drover__DataDone done = DROVER__DATA_DONE__INIT;
+        done.digest = (ProtobufCBinaryData){DIGEST_BYTES, receiver->digest};
+        envelope.body_case = DROVER__DATA_ENVELOPE__BODY_DONE;
+        envelope.done = &done;
+        return talk_say(&receiver->talk, &envelope, err);
+}
+
+// ---- the conversation
+static int hear(struct receiver *receiver, const Drover__DataEnvelope *envelope, struct error *err) {
+        struct answerer *answerer = receiver->receiving.answerer;
+        if (!receiver->begun && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_BEGIN)
+                return begin(receiver, envelope->begin, err);
+        if (receiver->begun && !receiver->ended && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_END)
+                return hear_end(receiver, envelope->end, err);
+        if (answerer && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_NAMES)
+                return answerer->ops->ask(answerer, envelope->names, err);
+        return talk_out_of_turn(&receiver->talk, envelope, err);
+}
+
+static int converse(struct receiver *receiver, struct error *err) {
+        while (!atomic_load(&receiver->writers.settled)) {
+                _cleanup_(proto_free_p) ProtobufCMessage *message = NULL;
+                if (flow_stopping(&receiver->copy.flow))
+                        return 0;
+                if (receiver->begun && !receiver->told && tell_have(receiver, err) < 0)
+                        return -1;
+                if (receiver->ended && !receiver->closed && atomic_load(&receiver->receiving.running) == 0 &&
+                    close_pipeline(receiver, err) < 0)
+                        return -1;
+                int heard = talk_next(&receiver->talk, false, (Drover__DataEnvelope **) &message, err);
+                if (heard < 0 || (heard > 0 && hear(receiver, (Drover__DataEnvelope *) message, err) < 0))
+                        return -1;
+        }
+        // It is on the disk, whether or not the source is there to hear it.
+        say_done(receiver, NULL);
+        return 0;
+}
+
+static void talk_to_source(struct receiver *receiver) {
+        struct error why = ERROR_INIT;
+        if (converse(receiver, &why) < 0)
+                flow_fail(&receiver->copy.flow, &why);
+        if (flow_stopping(&receiver->copy.flow))
+                talk_end(&receiver->talk);
+        if (receiver->answering)
+                receiver->target->answerer->ops->end(receiver->target->answerer);
+}
+
+// ---- all together
+static void work(void *data, unsigned n) {
+        struct receiver *receiver = data;
+        unsigned streams = receiver->copy.order.streams; // with the conversation
+        if (n == 0)
+                talk_to_source(receiver);
+        else if (n < streams)
+                receiving_work(&receiver->receiving, receiver->copy.channels[n]);
+        else
+                writers_work(&receiver->writers, n - streams);
+}
+
+static int run(struct receiver *receiver, Drover__TransferResult **ret, struct error *err) {
+        struct copy *copy = &receiver->copy;
+        struct flow *flow = &copy->flow;
+        flow_set_pipeline(flow, pipeline_new(PARCELS + copy->order.streams));
+        talk_init(&receiver->talk, flow, copy->channels[0], "the source");
+        receiving_init(&receiver->receiving, flow, copy->order.streams - 1);
+        writers_init(&receiver->writers, flow, receiver->target->sink);
+        int result = flow_run(flow, copy->order.streams + WRITERS_THREADS, work, receiver, err);
+        if (result == 0) {
+                flow_report(flow, true);
+                *ret = copy_result(flow, receiver->digest);
+                if (receiver->writers.verified)
+                        (*ret)->resumed = verified_resumed(receiver->writers.verified);
+        }
+        writers_fini(&receiver->writers);
+        receiving_fini(&receiver->receiving);
+        talk_fini(&receiver->talk);
+        return result;
+}
+
+int transfer_receive(struct transfers *transfers, const Drover__TransferOrder *order, const char *disk,
+                     const struct transfer_target *target, const struct transfer_observer *observer,
+                     Drover__TransferResult **ret, struct error *err) {
+        struct receiver *receiver = new (struct receiver);
+        receiver->target = target;
+        int result = copy_open(&receiver->copy, transfers, order, disk, NULL, observer, err);
         if (result == 0)
-                result = flow_run(&receiver.copy.flow, work, &receiver, err);
-        if (result == 0)
-                result = finish(&receiver, ret, err);
-        copy_close(&receiver.copy);
-        sink_free(receiver.sink);
+                result = run(receiver, ret, err);
+        copy_close(&receiver->copy);
+        free(receiver);
         return result;
 }

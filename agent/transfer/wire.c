@@ -2,16 +2,28 @@
 /* The socket under a channel (see wire.h). */
 #include "agent/transfer/wire.h"
 #include "agent/transfer/channel.h"
+#include "agent/transfer/delivered.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
+
+// Bulk gives way to what people wait for: class CS1, the queueing disciplines' band for bulk (TC_PRIO_BULK), and little
+// of it in the kernel that has not been sent.
+#define CLASS_BULK    0x20
+#define PRIORITY_BULK 2
+#define UNSENT_BULK   (256 << 10)
+// A connection that is not answered is tried again so often: the network may just have come back.
+#define CONNECT_AGAIN_MS 1000u
 
 void wire_init(struct wire *wire, int fd, const struct clock *clock) {
         int on = 1;
@@ -32,8 +44,13 @@ void wire_fini(struct wire *wire) {
 }
 
 // Ends a wait, not the wire: last words may still be said.
-static int end_wait(struct wire *wire, enum error_code code, const char *why) {
-        return error_set(&wire->error, code, "%s", why);
+__attribute__((format(printf, 3, 4))) static int end_wait(struct wire *wire, enum error_code code, const char *format,
+                                                          ...) {
+        va_list args;
+        va_start(args, format);
+        error_setv(&wire->error, code, format, args);
+        va_end(args);
+        return -1;
 }
 
 static void moved(struct wire *wire, size_t bytes) {
@@ -44,8 +61,8 @@ static void moved(struct wire *wire, size_t bytes) {
 }
 
 static bool gives_up(const struct wire *wire) {
-        // A phase with a deadline is not worth finishing, a block under way may be.
-        return wire->flow ? flow_gives_up(wire->flow, wire->unit_began && !wire->deadline)
+        // A phase with a deadline is not worth finishing, a frame of the conversation is.
+        return wire->flow ? flow_gives_up(wire->flow, wire->patient && wire->unit_began && !wire->deadline)
                           : wire->stop && atomic_load_explicit(wire->stop, memory_order_relaxed);
 }
 
@@ -62,7 +79,7 @@ static int check_time(struct wire *wire, uint64_t since, bool ready) {
         if (wire->deadline && now >= wire->deadline)
                 return end_wait(wire, ERROR_TIMEOUT, "the peer did not answer in time");
         if (!wire->deadline && !ready && now > since && now - since >= CHANNEL_IDLE_MS)
-                return end_wait(wire, ERROR_TIMEOUT, "no byte has moved for 30 seconds");
+                return end_wait(wire, ERROR_TIMEOUT, "no byte has moved for %u seconds", CHANNEL_IDLE_MS / 1000);
         if (wire->unit_began && now - wire->unit_began >= CHANNEL_FRAME_MS)
                 return end_wait(wire, ERROR_TIMEOUT, "the peer is too slow: a block took more than 5 minutes");
         return 0;
@@ -92,6 +109,19 @@ static int broken(struct wire *wire) {
         return error_set(&wire->error, ERROR_UNREACHABLE, "%s", strerrordesc_np(number));
 }
 
+static uint64_t now_us(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
+
+static int wait_to_send(struct wire *wire) {
+        uint64_t began = now_us();
+        int result = wait_for(wire, POLLOUT);
+        atomic_fetch_add_explicit(&wire->waited_us, now_us() - began, memory_order_relaxed);
+        return result;
+}
+
 static ssize_t send_some(struct wire *wire, const uint8_t *bytes, size_t length) {
         for (;;) {
                 ssize_t n = send(wire->fd, bytes, length, MSG_NOSIGNAL);
@@ -101,7 +131,7 @@ static ssize_t send_some(struct wire *wire, const uint8_t *bytes, size_t length)
                 }
                 if (n < 0 && errno != EAGAIN && errno != EINTR)
                         return broken(wire);
-                if (wait_for(wire, POLLOUT) < 0)
+                if (wait_to_send(wire) < 0)
                         return -1;
         }
 }
@@ -138,6 +168,26 @@ static int fill(struct wire *wire) {
 bool wire_readable(const struct wire *wire) {
         struct pollfd poll_fd = {.fd = wire->fd, .events = POLLIN};
         return wire->in_at < wire->in_length || poll(&poll_fd, 1, 0) > 0;
+}
+
+bool wire_await(const struct wire *wire, int wake_fd, uint32_t milliseconds) {
+        struct pollfd fds[] = {{.fd = wire->fd, .events = POLLIN}, {.fd = wake_fd, .events = POLLIN}};
+        if (wire->in_at < wire->in_length)
+                return true;
+        return poll(fds, 2, (int) milliseconds) > 0 && fds[0].revents;
+}
+
+uint64_t wire_delivered(const struct wire *wire) {
+        return delivered_bytes(wire->fd);
+}
+
+void wire_set_bulk(const struct wire *wire) {
+        int class = CLASS_BULK, priority = PRIORITY_BULK, unsent = UNSENT_BULK;
+        // Wishes: where one is not granted, nothing but politeness is lost.
+        setsockopt(wire->fd, IPPROTO_IP, IP_TOS, &class, sizeof class);
+        setsockopt(wire->fd, IPPROTO_IPV6, IPV6_TCLASS, &class, sizeof class);
+        setsockopt(wire->fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof priority);
+        setsockopt(wire->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
 }
 
 void wire_drain(struct wire *wire, uint32_t milliseconds) {
@@ -240,9 +290,12 @@ static int await_connect(int fd, struct flow *flow, const struct clock *clock, u
 
 static int connect_one(const struct addrinfo *info, struct flow *flow, const struct clock *clock, uint64_t until,
                        uint32_t milliseconds, int *ret_fd, struct error *err) {
+        uint64_t now = clock_ms(clock);
         _cleanup_(close_p) int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return error_errno(err, errno, "socket");
+        if (until > now + CONNECT_AGAIN_MS)
+                until = now + CONNECT_AGAIN_MS;
         if (connect(fd, info->ai_addr, info->ai_addrlen) < 0) {
                 if (errno != EINPROGRESS)
                         return error_set(err, ERROR_UNREACHABLE, "%s", strerrordesc_np(errno));
@@ -253,20 +306,31 @@ static int connect_one(const struct addrinfo *info, struct flow *flow, const str
         return 0;
 }
 
+// Each address in turn, again while none answers at all.
+static int connect_any(const struct addrinfo *list, struct flow *flow, const struct clock *clock, uint32_t milliseconds,
+                       int *ret_fd, struct error *err) {
+        uint64_t until = clock_ms(clock) + milliseconds, began;
+        do {
+                began = clock_ms(clock);
+                for (const struct addrinfo *info = list; info; info = info->ai_next) {
+                        if (connect_one(info, flow, clock, until, milliseconds, ret_fd, err) == 0)
+                                return 0;
+                        if (flow && flow_stopping(flow))
+                                return -1;
+                }
+        } while (clock_ms(clock) < until && clock_ms(clock) - began >= CONNECT_AGAIN_MS);
+        return -1;
+}
+
 int wire_connect(const char *host, uint16_t port, struct flow *flow, const struct clock *clock, uint32_t milliseconds,
                  int *ret_fd, struct error *err) {
-        uint64_t until = clock_ms(clock) + milliseconds;
         struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *list = NULL;
         char service[8];
         snprintf(service, sizeof service, "%u", port);
         int failed = getaddrinfo(host, service, &hints, &list);
         if (failed)
                 return error_set(err, ERROR_UNREACHABLE, "%s", gai_strerror(failed));
-        int result = -1;
-        struct error why = ERROR_INIT;
-        for (struct addrinfo *info = list; info && result < 0; info = info->ai_next)
-                if ((result = connect_one(info, flow, clock, until, milliseconds, ret_fd, &why)) < 0 && err)
-                        *err = why;
+        int result = connect_any(list, flow, clock, milliseconds, ret_fd, err);
         freeaddrinfo(list);
         return result;
 }

@@ -17,6 +17,8 @@ struct wire {
         const atomic_bool *stop;            // instead of a flow; may be NULL
         uint64_t deadline;                  // monotonic ms; 0: none
         uint64_t unit_began;                // a frame or block is under way since then; 0: none
+        bool patient;                       // the conversation: what is under way is ended first when the flow stops
+        atomic_uint_least64_t waited_us;    // for the network to take more, in all
         atomic_uint_least64_t own_moved_at; // without a flow
         uint8_t *in, *out;
         size_t in_at, in_length, out_length;
@@ -29,6 +31,10 @@ void wire_fini(struct wire *wire);
 BIO *wire_bio(struct wire *wire); // a new one; the wire must outlive it
 int wire_flush(struct wire *wire);
 bool wire_readable(const struct wire *wire);
+// Until something arrives, or `wake_fd` (may be -1) is readable, or the time is over; true: something arrived.
+bool wire_await(const struct wire *wire, int wake_fd, uint32_t milliseconds);
+uint64_t wire_delivered(const struct wire *wire);          // bytes that the peer's host has acknowledged
+void wire_set_bulk(const struct wire *wire);               // what matters more goes first (RFC 8622, RFC 4594: CS1)
 void wire_drain(struct wire *wire, uint32_t milliseconds); // throw away what comes until the peer closes
 int wire_connect(const char *host, uint16_t port, struct flow *flow, const struct clock *clock, uint32_t milliseconds,
                  int *ret_fd, struct error *err);

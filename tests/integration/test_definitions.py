@@ -16,6 +16,7 @@ from labclient import DroverError, wait_for
 HERE, BESIDE, AWAY = "lyon/kvm1", "lyon/kvm2", "nantes/kvm1"
 HOSTS = (HERE, BESIDE, AWAY)
 MIB = 1 << 20
+ZERO_BLOCK = bytes.fromhex("72a482184b0b565f9e370864161a7e8c")  # the hash of a MiB of zeros (PROTOCOL.md)
 
 
 @pytest.fixture
@@ -342,26 +343,26 @@ class Stray:
         return {16: wire.pack({1: [wire.pack({1: "vda", 2: "raw", 3: "default", 4: "stray.img", 5: MIB, 7: MIB})]})}
 
     def copy(self, request, message):
-        """Deliver the disk as a sender should: one stream or more, a block of zeros, the digest."""
+        """Deliver the disk as a sender should: a conversation and streams, a block of zeros, the digest."""
         order = wire.unpack(message[1][0])
-        address, port, streams = order[2][0].decode(), order[3][0], order.get(5, [2])[0]
-        leaf = hashlib.sha256(bytes(16384)).digest()
-        digest = hashlib.sha256(MIB.to_bytes(8, "little") + hashlib.sha256(leaf * 64).digest()).digest()
+        address, port, streams = order[2][0].decode(), order[3][0], order.get(5, [2])[0] + 1
+        digest = hashlib.sha256(MIB.to_bytes(8, "little") + ZERO_BLOCK).digest()
         lanes = []
         for n in range(streams):
             lane = wire.Connection(wire.plain(self.lab, (address, port), BESIDE), wire.Credentials.of_host(self.lab, BESIDE), wire.DATA)
-            lane.send({1: wire.pack({1: 1, 2: order[1][0], 3: n, 4: streams})})
+            lane.send({1: wire.pack({1: 2, 2: order[1][0], 3: n, 4: streams})})
             lanes.append(lane)
         for lane in lanes:
             number, raw = lane.receive(20)
             assert number == 2, wire.Refused(raw)
-            lane.send({10: wire.pack({1: MIB})})
-        lanes[0].send({4: wire.pack({1: 0, 2: MIB})})
+        lanes[0].send({10: wire.pack({1: MIB})})
+        lanes[1].send({4: wire.pack({1: 0, 2: MIB})})
+        for lane in lanes[1:]:
+            lane.send({5: wire.pack({1: MIB})})
+        lanes[0].send({5: wire.pack({1: MIB, 2: digest})})
+        number, raw = lanes[0].receive(20, skip=(11, 12))
+        assert number == 6, wire.Refused(raw)
         for lane in lanes:
-            lane.send({5: wire.pack({1: MIB, 2: digest})})
-        for lane in lanes:
-            number, raw = lane.receive(20, skip=(11,))
-            assert number == 6, wire.Refused(raw)
             lane.tls.close()
         return {12: wire.pack({1: wire.pack({1: "vda", 2: MIB, 3: MIB, 5: MIB, 7: 1}), 2: "d2:" + digest.hex()})}
 

@@ -67,14 +67,24 @@ static void end(struct rig_pair *pair) {
         rig_pair_end(pair);
 }
 
+// Two threads read and two write, so the n-th may be one of two blocks.
+static void assert_failed_at(const struct rig_side *side, enum error_code code, const char *before, const char *after) {
+        const char *message = side->err.message;
+        size_t length = strlen(message), tail = strlen(after);
+        assert_int_equal(side->result, -1);
+        assert_int_equal(side->err.code, code);
+        assert_true(strncmp(message, before, strlen(before)) == 0);
+        assert_true(length > tail && strcmp(message + length - tail, after) == 0);
+}
+
 static void fault_20_a_read_error_names_disk_and_offset(void **state) {
         (void) state;
         struct rig_pair pair;
         pair_of(&pair, 20 * MIB);
         atomic_store(&reads_left, 13);
         rig_pair_run(&pair);
-        rig_assert_failed(&pair.source, ERROR_IO, "vda: read at 12.0 MiB: Input/output error");
-        rig_assert_failed(&pair.sink, ERROR_IO, "vda: the source failed: read at 12.0 MiB: Input/output error");
+        assert_failed_at(&pair.source, ERROR_IO, "vda: read at ", " MiB: Input/output error");
+        assert_failed_at(&pair.sink, ERROR_IO, "vda: the source failed: read at ", " MiB: Input/output error");
         end(&pair);
 }
 
@@ -82,22 +92,20 @@ static void fault_20_an_image_that_shrinks_is_not_filled_with_zeros(void **state
         (void) state;
         struct rig_pair pair;
         struct error err = ERROR_INIT;
-        pair_of(&pair, 4 * MIB);
-        pair.source.order.rate_bytes_per_second = MIB;
+        pair_of(&pair, 60 * MIB);
+        pair.source.order.rate_bytes_per_second = 64 * MIB;
         rig_side_start(&pair.sink);
         rig_side_start(&pair.source);
         RIG_UNTIL(atomic_load(&pair.source.reports) > 0);
-        assert_int_equal(ftruncate(pair.source.fd, 3 * (off_t) MIB + 512), 0);
+        assert_int_equal(ftruncate(pair.source.fd, 40 * (off_t) MIB + 512), 0);
         pthread_join(pair.source.thread, NULL);
         pthread_join(pair.sink.thread, NULL);
         assert_int_equal(pair.source.result, -1);
         assert_non_null(strstr(pair.source.err.message, "the image ends there"));
         assert_int_equal(pair.sink.result, -1);
-        Drover__TransferResult *result = NULL;
-        assert_int_equal(transfer_send(rig.agents[RIG_SOURCE], &pair.source.order, "vda", pair.source.fd, 4 * MIB, NULL,
-                                       &result, &err),
-                         -1);
-        assert_string_equal(err.message, "vda: the image is 3.0 MiB (3146240 bytes) long, not 4.0 MiB (4194304 bytes)");
+        struct source *source = NULL;
+        assert_int_equal(source_file_new(pair.source.fd, 60 * MIB, &source, &err), -1);
+        assert_string_equal(err.message, "the image is 40.0 MiB (41943552 bytes) long, not 60.0 MiB (62914560 bytes)");
         end(&pair);
 }
 
@@ -107,8 +115,8 @@ static void fault_21_a_write_error_names_disk_and_offset(void **state) {
         pair_of(&pair, 20 * MIB);
         atomic_store(&writes_left, 6);
         rig_pair_run(&pair);
-        rig_assert_failed(&pair.sink, ERROR_IO, "vda: write at 5.0 MiB: Input/output error");
-        rig_assert_failed(&pair.source, ERROR_IO, "vda: the sink failed: write at 5.0 MiB: Input/output error");
+        assert_failed_at(&pair.sink, ERROR_IO, "vda: write at ", " MiB: Input/output error");
+        assert_failed_at(&pair.source, ERROR_IO, "vda: the sink failed: write at ", " MiB: Input/output error");
         end(&pair);
 }
 
@@ -119,7 +127,7 @@ static void fault_21_a_file_system_that_turned_read_only_is_named(void **state) 
         atomic_store(&failure_number, EROFS);
         atomic_store(&writes_left, 2);
         rig_pair_run(&pair);
-        rig_assert_failed(&pair.sink, ERROR_IO, "vda: write at 1.0 MiB: Read-only file system");
+        assert_failed_at(&pair.sink, ERROR_IO, "vda: write at ", ": Read-only file system");
         end(&pair);
 }
 
@@ -130,9 +138,9 @@ static void fault_19_no_space_at_the_sink_is_named(void **state) {
         atomic_store(&failure_number, ENOSPC);
         atomic_store(&writes_left, 11);
         rig_pair_run(&pair);
-        rig_assert_failed(&pair.sink, ERROR_NO_SPACE, "vda: write at 10.0 MiB: No space left on device");
-        rig_assert_failed(&pair.source, ERROR_NO_SPACE,
-                          "vda: the sink failed: write at 10.0 MiB: No space left on device");
+        assert_failed_at(&pair.sink, ERROR_NO_SPACE, "vda: write at ", " MiB: No space left on device");
+        assert_failed_at(&pair.source, ERROR_NO_SPACE, "vda: the sink failed: write at ",
+                         " MiB: No space left on device");
         end(&pair);
 }
 
@@ -233,7 +241,7 @@ static void a_byte_that_changes_on_the_way_is_found(void **state) {
         end(&pair);
 }
 
-static void fault_02_a_black_hole_is_left_after_30_seconds(void **state) {
+static void fault_02_a_black_hole_is_left_after_4_seconds(void **state) {
         (void) state;
         struct rig_pair pair;
         struct rig_wires wires;
@@ -251,9 +259,9 @@ static void fault_02_a_black_hole_is_left_after_30_seconds(void **state) {
         pthread_join(pair.sink.thread, NULL);
         rig_wires_end(&wires);
         assert_int_equal(pair.sink.err.code, ERROR_TIMEOUT);
-        assert_non_null(strstr(pair.sink.err.message, ": no byte has moved for 30 seconds"));
+        assert_non_null(strstr(pair.sink.err.message, ": no byte has moved for 4 seconds"));
         assert_int_equal(pair.source.err.code, ERROR_TIMEOUT);
-        assert_non_null(strstr(pair.source.err.message, ": no byte has moved for 30 seconds"));
+        assert_non_null(strstr(pair.source.err.message, ": no byte has moved for 4 seconds"));
         end(&pair);
 }
 
@@ -334,7 +342,7 @@ int main(void) {
                 cmocka_unit_test_setup(the_source_is_told_only_after_the_sync, nothing_strikes),
                 cmocka_unit_test_setup(fault_01_a_line_that_is_cut_ends_both_sides, nothing_strikes),
                 cmocka_unit_test_setup(a_byte_that_changes_on_the_way_is_found, nothing_strikes),
-                cmocka_unit_test_setup(fault_02_a_black_hole_is_left_after_30_seconds, nothing_strikes),
+                cmocka_unit_test_setup(fault_02_a_black_hole_is_left_after_4_seconds, nothing_strikes),
                 cmocka_unit_test_setup(a_cancel_at_the_source_reaches_the_sink, nothing_strikes),
                 cmocka_unit_test_setup(a_cancel_at_the_sink_reaches_the_source, nothing_strikes),
                 cmocka_unit_test_setup(a_cancel_while_waiting_for_the_peer_is_heard, nothing_strikes),

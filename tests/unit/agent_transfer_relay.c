@@ -8,7 +8,7 @@
 
 #define RELAY DROVER__TRANSFER_PATH__PATH_RELAY
 
-enum { STREAMS = 2 };
+enum { STREAMS = 2 }; // the conversation and one that carries blocks
 
 struct relay {
         enum { HONEST, REFUSES, TALKS_ON, CUTS, FLIPS, IS_NO_CONTROLLER } nature;
@@ -201,7 +201,7 @@ static void pair_of(struct rig_pair *pair, uint64_t bytes) {
         rig_fill(fd, 0, bytes, 1);
         for (uint64_t at = 100; at < bytes; at += 65536)
                 assert_int_equal(pwrite(fd, mark, sizeof mark, (off_t) at), sizeof mark);
-        rig_pair(pair, RELAY, fd, rig_file(), STREAMS);
+        rig_pair(pair, RELAY, fd, rig_file(), STREAMS - 1);
 }
 
 static void end(struct rig_pair *pair) {

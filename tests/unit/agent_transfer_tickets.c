@@ -54,7 +54,7 @@ static int call_as(unsigned caller, unsigned callee, const struct rig_ticket *sh
 
 static void assert_refused(struct door *door, unsigned caller, enum error_code code, const char *message) {
         struct error err = ERROR_INIT;
-        assert_int_equal(call_as(caller, RIG_SINK, &door->shown, 0, 1, &err), -1);
+        assert_int_equal(call_as(caller, RIG_SINK, &door->shown, 0, 2, &err), -1);
         assert_string_equal(err.message, message);
         assert_int_equal(err.code, code);
         door_close(door);
@@ -82,7 +82,7 @@ static void fault_45_an_expired_ticket_is_refused(void **state) {
         door.shown.ticket.expires_at = time(NULL) - TICKET_GRACE - 60;
         rig_sign(&door.shown);
         struct error err = ERROR_INIT;
-        assert_int_equal(call_as(RIG_SOURCE, RIG_SINK, &door.shown, 0, 1, &err), -1);
+        assert_int_equal(call_as(RIG_SOURCE, RIG_SINK, &door.shown, 0, 2, &err), -1);
         assert_int_equal(err.code, ERROR_DENIED);
         assert_non_null(strstr(err.message, "refused: the ticket for job k3f7, disk vda expired 36"));
         door_close(&door);
@@ -176,7 +176,7 @@ static void fault_45_a_ticket_that_nobody_waits_for_is_refused(void **state) {
         exchange_set_patience(rig.agents[RIG_SINK], 10, 20000);
         rig_ticket(&shown, DIRECT);
         rig_sign(&shown);
-        assert_int_equal(call_as(RIG_SOURCE, RIG_SINK, &shown, 0, 1, &err), -1);
+        assert_int_equal(call_as(RIG_SOURCE, RIG_SINK, &shown, 0, 2, &err), -1);
         assert_int_equal(err.code, ERROR_NOT_FOUND);
         assert_string_equal(err.message, "refused: no transfer waits for job k3f7, disk vda, attempt 1");
         buffer_fini(&shown.bytes);
@@ -186,22 +186,20 @@ static void fault_45_a_replayed_ticket_is_refused(void **state) {
         (void) state;
         struct rig_pair pair;
         struct error err = ERROR_INIT;
-        Drover__TransferResult *result = NULL;
         int fd = rig_file();
         rig_fill(fd, 0, MIB, 1);
         rig_pair(&pair, DIRECT, fd, rig_file(), 2);
         rig_pair_run(&pair);
         rig_assert_ok(&pair.sink);
         // The source itself does not use it again, ...
-        assert_int_equal(transfer_send(rig.agents[RIG_SOURCE], &pair.source.order, "vda", fd, MIB, NULL, &result, &err),
-                         -1);
+        assert_int_equal(rig_send_as(rig.agents[RIG_SOURCE], &pair.source.order, "vda", fd, &err), -1);
         assert_int_equal(err.code, ERROR_DENIED);
         assert_non_null(strstr(err.message, ": the ticket for job k3f7, disk vda has been used before"));
         // ... and who takes it off the source is not let in, even if the sink were ordered again.
         memset(&pair.sink.err, 0, sizeof pair.sink.err);
         rig_side_start(&pair.sink);
-        for (unsigned stream = 0; stream < 2; stream++) {
-                assert_int_equal(call_as(RIG_SOURCE, RIG_SINK, &pair.ticket, stream, 2, &err), -1);
+        for (unsigned stream = 0; stream < 3; stream++) {
+                assert_int_equal(call_as(RIG_SOURCE, RIG_SINK, &pair.ticket, stream, 3, &err), -1);
                 assert_string_equal(err.message, "refused: the ticket for job k3f7, disk vda has been used before");
         }
         atomic_store(&pair.sink.cancel, true);
@@ -216,10 +214,11 @@ static void another_number_of_streams_is_refused(void **state) {
         static const struct {
                 unsigned stream, streams;
                 const char *message;
-        } wrong[] = {{0, 2, "refused: the peer means 2 streams, the order says 1"},
-                     {1, 1, "refused: there is no stream 1 of 1"},
+        } wrong[] = {{0, 3, "refused: the peer means 3 streams, the order says 2"},
+                     {2, 2, "refused: there is no stream 2 of 2"},
+                     {0, 1, "refused: there is no stream 0 of 1"},
                      {0, 0, "refused: there is no stream 0 of 0"},
-                     {0, 9, "refused: there is no stream 0 of 9"}};
+                     {0, 10, "refused: there is no stream 0 of 10"}};
         for (size_t i = 0; i < 4; i++) {
                 struct door door;
                 struct error err = ERROR_INIT;
@@ -240,7 +239,7 @@ static void only_hosts_are_let_in(void **state) {
         struct rig_ticket shown;
         rig_ticket(&shown, DIRECT);
         rig_sign(&shown);
-        struct order order = {.ticket_bytes = {shown.bytes.length, shown.bytes.data}, .streams = 1};
+        struct order order = {.ticket_bytes = {shown.bytes.length, shown.bytes.data}, .streams = 2};
         int result = channel_secure(channel, user, IDENTITY_HOST, false, &err);
         if (result == 0) // TLS 1.3: the client learns at its first read that it was refused
                 result = hello_show(channel, &order, 0, &err);
@@ -342,21 +341,20 @@ static void an_order_that_is_not_for_this_end_is_refused(void **state) {
         (void) state;
         struct rig_pair pair;
         struct error err = ERROR_INIT;
-        Drover__TransferResult *result = NULL;
         rig_pair(&pair, DIRECT, rig_file(), rig_file(), 1);
         struct transfers *source = rig.agents[RIG_SOURCE];
-        assert_int_equal(transfer_receive(source, &pair.sink.order, "vda", pair.sink.fd, NULL, &result, &err), -1);
+        assert_int_equal(rig_receive_as(source, &pair.sink.order, "vda", pair.sink.fd, &err), -1);
         assert_string_equal(err.message,
                             "vda: the ticket is for sink host 22222222-2222-4222-8222-222222222222, not for "
                             "11111111-1111-4111-8111-111111111111");
-        assert_int_equal(transfer_send(source, &pair.source.order, "vdb", pair.source.fd, 0, NULL, &result, &err), -1);
+        assert_int_equal(rig_send_as(source, &pair.source.order, "vdb", pair.source.fd, &err), -1);
         assert_string_equal(err.message, "vdb: the ticket is for disk vda, not for vdb");
         pair.source.order.streams = 9;
-        assert_int_equal(transfer_send(source, &pair.source.order, "vda", pair.source.fd, 0, NULL, &result, &err), -1);
+        assert_int_equal(rig_send_as(source, &pair.source.order, "vda", pair.source.fd, &err), -1);
         assert_string_equal(err.message, "vda: 9 streams are over the bound of 8");
         pair.source.order.streams = 1;
         pair.source.order.peer_address = (char *) "";
-        assert_int_equal(transfer_send(source, &pair.source.order, "vda", pair.source.fd, 0, NULL, &result, &err), -1);
+        assert_int_equal(rig_send_as(source, &pair.source.order, "vda", pair.source.fd, &err), -1);
         assert_string_equal(err.message, "vda: the order says to dial the sink but not where");
         close(pair.source.fd);
         close(pair.sink.fd);
@@ -368,16 +366,15 @@ static void an_agent_that_has_not_joined_moves_nothing(void **state) {
         struct error err = ERROR_INIT;
         struct transfers *agent = NULL;
         struct transfers_config config = {.concurrent_max = 4, .clock = &rig_clock};
-        Drover__TransferResult *result = NULL;
         struct rig_pair pair;
         rig_pair(&pair, DIRECT, rig_file(), rig_file(), 1);
         assert_int_equal(transfers_new(&rig.loop, &config, &agent, NULL), 0); // no listener, so the loop is not touched
         assert_int_equal(transfers_port(agent), 0);
-        assert_int_equal(transfer_receive(agent, &pair.sink.order, "vda", pair.sink.fd, NULL, &result, &err), -1);
+        assert_int_equal(rig_receive_as(agent, &pair.sink.order, "vda", pair.sink.fd, &err), -1);
         assert_string_equal(err.message, "vda: this agent is not joined to a controller");
         transfers_set_credentials(agent, rig.hosts[RIG_SINK]);
         transfers_set_controller(agent, rig.controller_key, "127.0.0.1:1");
-        assert_int_equal(transfer_receive(agent, &pair.sink.order, "vda", pair.sink.fd, NULL, &result, &err), -1);
+        assert_int_equal(rig_receive_as(agent, &pair.sink.order, "vda", pair.sink.fd, &err), -1);
         assert_string_equal(err.message, "vda: this agent accepts no data connections (data_port is 0)");
         transfers_free(agent);
         close(pair.source.fd);
@@ -481,8 +478,9 @@ static void fault_41_a_hello_of_another_version_is_refused_by_name(void **state)
         assert_int_equal(channel_send(channel, &hello_envelope, NULL), 0);
         assert_int_equal(channel_expect(channel, DROVER__DATA_ENVELOPE__BODY_ACCEPT, "the sink", &answer, &err), -1);
         assert_int_equal(err.code, ERROR_VERSION);
-        assert_string_equal(err.message, "the sink failed: no protocol version in common: the peer speaks 7 to 7, this "
-                                         "program speaks 1 to 1");
+        assert_string_equal(err.message,
+                            "the sink failed: the peer copies images by version 7 of the protocol, this agent "
+                            "by version 2");
         channel_free(channel);
 }
 

@@ -159,6 +159,9 @@ static void fill_parameters(Drover__AgentRequest *request) {
         case DROVER__AGENT_REQUEST__VERB_RETIRED_PURGE:
                 request->retired_purge->retired_job = text("job0");
                 break;
+        case DROVER__AGENT_REQUEST__VERB_TRANSFER_RATE:
+                request->transfer_rate->step = text("send vda");
+                break;
         case DROVER__AGENT_REQUEST__VERB_CANCEL_STEP:
                 request->cancel_step->step = text("send vda");
                 break;
@@ -247,8 +250,9 @@ static const char *const bad_names[] = {"../x", "a/b", "a\nb", "-rf", "..", long
 
 // Texts that are free or that a row does not read.
 static bool is_ignored(const ProtobufCFieldDescriptor *field, const Drover__AgentRequest *request) {
-        return !strcmp(field->name, "step") && request->verb_case == DROVER__AGENT_REQUEST__VERB_CANCEL_STEP &&
-               field == &drover__agent_request__descriptor.fields[2];
+        bool at_once = request->verb_case == DROVER__AGENT_REQUEST__VERB_CANCEL_STEP ||
+                       request->verb_case == DROVER__AGENT_REQUEST__VERB_TRANSFER_RATE;
+        return !strcmp(field->name, "step") && at_once && field == &drover__agent_request__descriptor.fields[2];
 }
 
 static void try_message(const struct verb *verb, const Drover__AgentRequest *request, ProtobufCMessage *message);

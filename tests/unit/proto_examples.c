@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <xxhash.h>
 
 #define SOURCE_HOST "4f1c0b52-7a52-4a0e-9d5e-0d2c1a8f3b10"
 #define SINK_HOST   "9b7d11e8-3c55-4b6f-8a7e-6f0e2d4c5a21"
@@ -204,32 +205,37 @@ static void a_ticket(void **state) {
 // ---- the data protocol: an image of 20,000 bytes, all of them "a"
 
 #define IMAGE 20000u
-#define LEAF  16384u
 
-static void image_block(uint8_t hash[32]) {
-        uint8_t leaves[2][32];
+static void hash_bytes(const void *bytes, size_t length, uint8_t hash[16]) {
+        XXH128_canonical_t canonical;
+        XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, length));
+        memcpy(hash, canonical.digest, 16);
+}
+
+static void image_block(uint8_t hash[16]) {
+        uint8_t piece[16];
         _cleanup_(free_p) uint8_t *image = malloc(IMAGE);
         assert_non_null(image);
         memset(image, 'a', IMAGE);
-        pki_sha256(image, LEAF, leaves[0]);
-        pki_sha256(image + LEAF, IMAGE - LEAF, leaves[1]);
-        pki_sha256(leaves, sizeof leaves, hash);
+        hash_bytes(image, IMAGE, piece);
+        hash_bytes(piece, sizeof piece, hash);
 }
 
 static void image_digest(uint8_t digest[32]) {
-        uint8_t text[8 + 32] = {0x20, 0x4e}; // 20,000, little-endian
+        uint8_t text[8 + 16] = {0x20, 0x4e}; // 20,000, little-endian
         image_block(text + 8);
         pki_sha256(text, sizeof text, digest);
 }
 
 static void a_block(void **state) {
         (void) state;
-        uint8_t hash[32];
+        uint8_t hash[16], grains = 0x1f;
         Drover__DataBlock block = DROVER__DATA_BLOCK__INIT;
         image_block(hash);
         block.length = IMAGE;
-        block.sha256 = (ProtobufCBinaryData){sizeof hash, hash};
-        block.pieces = 3;
+        block.hash = (ProtobufCBinaryData){sizeof hash, hash};
+        block.grains = (ProtobufCBinaryData){1, &grains};
+        block.coded_bytes = IMAGE;
         ENVELOPE(DataEnvelope, DATA_ENVELOPE, BLOCK, block, block)
         expect_frame("block", &envelope.base);
 }
@@ -248,7 +254,7 @@ static void the_end(void **state) {
         uint8_t digest[32];
         Drover__DataEnd end = DROVER__DATA_END__INIT;
         image_digest(digest);
-        end.file_bytes = IMAGE;
+        end.bytes = IMAGE;
         end.digest = (ProtobufCBinaryData){sizeof digest, digest};
         ENVELOPE(DataEnvelope, DATA_ENVELOPE, END, end, end)
         expect_frame("end", &envelope.base);
@@ -257,7 +263,7 @@ static void the_end(void **state) {
 static void its_digest_as_text(void **state) {
         (void) state;
         uint8_t digest[32];
-        char text[3 + 64 + 1] = "d1:";
+        char text[3 + 64 + 1] = "d2:";
         image_digest(digest);
         for (unsigned i = 0; i < 32; i++)
                 snprintf(text + 3 + i * 2, 3, "%02x", digest[i]);

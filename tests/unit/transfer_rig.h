@@ -4,6 +4,9 @@
  * Two agents' data planes in one process, with a controller's key and certificates of one authority, over loopback:
  * what the tests of agent/transfer have in common. Each side of a transfer runs on a thread of its own.
  */
+#include "agent/blocks/sink_file.h"
+#include "agent/blocks/source_file.h"
+#include "agent/transfer/flow.h"
 #include "agent/transfer/transfer.h"
 #include "agent/transfer/exchange.h"
 #include "common/log.h"
@@ -215,6 +218,8 @@ struct rig_side {
         Drover__TransferOrder order;
         bool source;
         int fd;
+        int verified_fd; // of the sink; -1: nothing is remembered
+        unsigned resumed;
         uint64_t bytes;
         struct transfer_observer observer;
         atomic_bool cancel;
@@ -223,7 +228,7 @@ struct rig_side {
         int result;
         atomic_bool ended;
         struct error err;
-        char digest[80];
+        char digest[80], choice[FLOW_CHOICE_MAX];
         Drover__TransferState state;
         pthread_t thread;
 };
@@ -241,19 +246,58 @@ static inline void rig_progress(const Drover__TransferState *state, void *data) 
                 atomic_store(&side->cancel, true);
 }
 
+static inline void rig_send(struct rig_side *side, Drover__TransferResult **ret) {
+        struct source *source = NULL;
+        side->result = source_file_new(side->fd, side->bytes, &source, &side->err);
+        if (side->result == 0)
+                side->result = transfer_send(side->agent, &side->order, "vda", source, false, &side->observer, ret,
+                                             &side->err);
+        source_free(source);
+}
+
+static inline void rig_receive(struct rig_side *side, Drover__TransferResult **ret) {
+        struct transfer_target target = {.verified_fd = side->verified_fd, .image = "image"};
+        assert_int_equal(sink_file_new(side->fd, &target.sink, NULL), 0);
+        side->result = transfer_receive(side->agent, &side->order, "vda", &target, &side->observer, ret, &side->err);
+        sink_free(target.sink);
+}
+
+// Without a rig_side around it: for what fails at once.
+static inline int rig_send_as(struct transfers *agent, const Drover__TransferOrder *order, const char *disk, int fd,
+                              struct error *err) {
+        struct stat status;
+        struct source *source = NULL;
+        Drover__TransferResult *result = NULL;
+        assert_int_equal(fstat(fd, &status), 0);
+        assert_int_equal(source_file_new(fd, (uint64_t) status.st_size, &source, NULL), 0);
+        int sent = transfer_send(agent, order, disk, source, false, NULL, &result, err);
+        source_free(source);
+        return sent;
+}
+
+static inline int rig_receive_as(struct transfers *agent, const Drover__TransferOrder *order, const char *disk, int fd,
+                                 struct error *err) {
+        struct transfer_target target = {.verified_fd = -1, .image = "image"};
+        Drover__TransferResult *result = NULL;
+        assert_int_equal(sink_file_new(fd, &target.sink, NULL), 0);
+        int received = transfer_receive(agent, order, disk, &target, NULL, &result, err);
+        sink_free(target.sink);
+        return received;
+}
+
 static inline void *rig_side_main(void *data) {
         struct rig_side *side = data;
         Drover__TransferResult *result = NULL;
         side->observer = (struct transfer_observer){rig_progress, rig_cancelled, side};
         if (side->source)
-                side->result = transfer_send(side->agent, &side->order, "vda", side->fd, side->bytes, &side->observer,
-                                             &result, &side->err);
+                rig_send(side, &result);
         else
-                side->result = transfer_receive(side->agent, &side->order, "vda", side->fd, &side->observer, &result,
-                                                &side->err);
+                rig_receive(side, &result);
         if (result) {
+                side->resumed = result->resumed;
                 snprintf(side->digest, sizeof side->digest, "%s", result->digest);
                 side->state = *result->state;
+                snprintf(side->choice, sizeof side->choice, "%s", result->state->choice);
                 proto_free(&result->base);
         }
         atomic_store(&side->ended, true);
@@ -282,6 +326,7 @@ static inline void rig_pair(struct rig_pair *pair, int path, int source_fd, int 
         pair->source.bytes = (uint64_t) status.st_size;
         pair->sink.agent = rig.agents[RIG_SINK];
         pair->sink.fd = sink_fd;
+        pair->sink.verified_fd = -1;
         pair->source.order =
                 rig_order(&pair->ticket, path == DROVER__TRANSFER_PATH__PATH_DIRECT ? RIG_SINK : -1, streams);
         pair->sink.order =
@@ -416,6 +461,16 @@ static inline void rig_fill(int fd, uint64_t offset, uint64_t length, uint32_t s
                 size_t n = length - done < sizeof words ? (size_t) (length - done) : sizeof words;
                 assert_int_equal(pwrite(fd, words, n, (off_t) (offset + done)), n);
         }
+}
+
+static inline int rig_digest(int fd, uint64_t bytes, bool (*cancelled)(void *), void *data, char ret_digest[80],
+                             struct error *err) {
+        struct source *source = NULL;
+        int result = source_file_new(fd, bytes, &source, err);
+        if (result == 0)
+                result = transfer_digest(source, cancelled, data, ret_digest, err);
+        source_free(source);
+        return result;
 }
 
 // An independent hash of the whole content, read in the plainest way.

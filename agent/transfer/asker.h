@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * Asking first: on a slow link the source names the pieces of a block and sends what the sink lacks of it. This is the
+ * source's half; the sink's is answerer.h.
+ *
+ * How it is plugged in: sender.c makes an asker when the sink has said that it has other images (have_has_other()),
+ * and gives it to the readers. A reader offers each block that is to be sent, nearly in order, hashed and counted in
+ * the digest. The asker refuses it (it travels whole) or takes it, and names it to the sink with talk_post(); the
+ * conversation's thread hands in each answer. Then the asker puts the parcel into the flow's pipeline, with `answered`
+ * set, `grains` reduced to what is to travel, and `zeros` saying which of the others hold nothing; or gives it back,
+ * when the sink has all of it. Before the image's end settle() waits until no parcel is out (flow_tick(), so that a
+ * flow that stops is noticed). Parcels are the pipeline's fixed set: an asker that would keep more than
+ * ASKER_PARCELS_MAX keeps offsets instead and reads the block again (source_read()).
+ */
+#include "agent/transfer/flow.h"
+
+#define ASKER_PARCELS_MAX 4u
+
+struct asker;
+struct asker_ops {
+        bool (*offer)(struct asker *asker, struct parcel *parcel); // a reader; true: the parcel is the asker's
+        int (*answer)(struct asker *asker, const Drover__DataWants *wants, struct error *err); // the conversation
+        int (*settle)(struct asker *asker, struct error *err);                                 // the last reader
+        void (*free)(struct asker *asker); // gives back what it still has
+};
+struct asker { // the beginning of the asker's own struct
+        const struct asker_ops *ops;
+};

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* How hard to compress (see choice.h). */
+#include "agent/transfer/choice.h"
+#include "common/units.h"
+#include <stdio.h>
+#include <string.h>
+
+const unsigned choice_levels[CHOICE_LEVELS] = {0, 1, 3, 5, 7, 9, 12, 15};
+// How the levels compare on images of Linux systems: bytes a second of one thread relative to level 3, and what is left
+// of 1 (docs/decisions/ says what was measured). Only the proportions count.
+static const double usual_speed[CHOICE_LEVELS] = {0, 1.55, 1, 0.55, 0.40, 0.27, 0.15, 0.065};
+static const double usual_ratio[CHOICE_LEVELS] = {1, 0.46, 0.435, 0.42, 0.405, 0.40, 0.395, 0.385};
+
+#define SPEED_GUESS 150e6 // of level 3, before anything is measured
+#define HEADROOM    0.85  // of what coding is believed to make
+#define WORTH       1.04  // what a change has to promise
+#define TOO_BAD     0.9   // of the pace before: it is taken back
+#define PATIENCE    1.0   // seconds between changes, and until one is judged
+#define FIRST       0.15  // seconds before the first change
+#define BARRED      30.0  // seconds
+#define ONE_STREAM  30e6  // bytes a second that one stream is sure to carry
+#define BUSY        0.5   // of the time waited for the network: it is what everything waits for
+#define NOT_BUSY    0.15
+
+void choice_init(struct choice *choice, unsigned streams) {
+        *choice = (struct choice){.streams = streams, .active = streams, .now = CHOICE_START, .before = CHOICE_START};
+}
+
+unsigned choice_level(const struct choice *choice) {
+        return choice_levels[choice->now];
+}
+
+// ---- what is believed of a level
+static double speed_of(const struct choice *choice, unsigned n) {
+        if (!choice->measured)
+                return SPEED_GUESS * usual_speed[n];
+        return choice->speed * usual_speed[n] / usual_speed[choice->measured];
+}
+
+static double ratio_of(const struct choice *choice, unsigned n) {
+        if (n == 0 || !choice->measured)
+                return usual_ratio[n];
+        double saved = (1 - choice->ratio) * (1 - usual_ratio[n]) / (1 - usual_ratio[choice->measured]);
+        return saved < 0.99 ? 1 - saved : 0.01;
+}
+
+static unsigned streams_for(const struct choice *choice, unsigned n) {
+        return n > 0 && choice->link < ONE_STREAM ? 1 : choice->streams;
+}
+
+static double pace_of(const struct choice *choice, unsigned n, double threads) {
+        double by_link = choice->link / ratio_of(choice, n);
+        if (n == 0)
+                return by_link;
+        if (threads > streams_for(choice, n))
+                threads = streams_for(choice, n);
+        double by_coding = HEADROOM * threads * speed_of(choice, n);
+        return by_coding < by_link ? by_coding : by_link;
+}
+
+// ---- what happened
+static double blend(double before, double now) {
+        return before > 0 ? (before + now) / 2 : now;
+}
+
+static void learn(struct choice *choice, const struct choice_sample *sample) {
+        double wire = sample->wire / sample->seconds;
+        choice->since += sample->seconds;
+        choice->pace = blend(choice->pace, sample->plain / sample->seconds);
+        if (choice->now > 0 && sample->coding > 0.01 && sample->plain > 0) {
+                choice->speed = sample->plain / sample->coding;
+                choice->ratio = sample->coded / sample->plain;
+                choice->measured = choice->now;
+        }
+        if (sample->waiting >= BUSY)
+                choice->link = blend(choice->link, wire);
+        else if (sample->waiting < NOT_BUSY && choice->now == 0)
+                choice->link = 0;
+        else if (choice->link > 0 && wire * 1.25 > choice->link)
+                choice->link = sample->waiting < NOT_BUSY ? wire * 1.25 : wire > choice->link ? wire : choice->link;
+        for (unsigned i = 0; i < CHOICE_LEVELS; i++)
+                choice->barred[i] -= sample->seconds;
+}
+
+static unsigned best_of(const struct choice *choice, double threads) {
+        unsigned best = 0;
+        if (choice->link <= 0)
+                return 0; // nothing waits for the network
+        for (unsigned i = 1; i < CHOICE_LEVELS; i++)
+                if ((choice->barred[i] <= 0 || i == choice->now) &&
+                    pace_of(choice, i, threads) > pace_of(choice, best, threads))
+                        best = i;
+        return best;
+}
+
+static void change(struct choice *choice, unsigned to) {
+        choice->before = choice->now;
+        choice->pace_before = choice->pace;
+        choice->now = to;
+        choice->pace = 0;
+        choice->since = 0;
+}
+
+// A harder level than the one before that turned out slower goes back: the processors had less to spare than it seemed.
+static bool take_back(struct choice *choice) {
+        if (choice->now <= choice->before || choice->since < PATIENCE || choice->pace_before <= 0)
+                return false;
+        bool bad = choice->pace < TOO_BAD * choice->pace_before;
+        unsigned from = choice->now, to = choice->before;
+        choice->pace_before = 0; // judged
+        if (!bad)
+                return false;
+        choice->barred[from] = BARRED;
+        change(choice, to);
+        choice->pace_before = 0;
+        return true;
+}
+
+bool choice_update(struct choice *choice, const struct choice_sample *sample) {
+        unsigned active = choice->active;
+        bool first = !choice->measured;
+        learn(choice, sample);
+        if (take_back(choice))
+                return true;
+        double threads = sample->idle + sample->coding / sample->seconds;
+        if (choice->since >= (first || choice->now == CHOICE_START ? FIRST : PATIENCE)) {
+                unsigned best = best_of(choice, threads);
+                if (best != choice->now && (choice->link <= 0 || pace_of(choice, best, threads) >
+                                                                         WORTH * pace_of(choice, choice->now, threads)))
+                        change(choice, best);
+        }
+        choice->active = choice->link > 0 ? streams_for(choice, choice->now) : choice->streams;
+        return choice->since == 0 || choice->active != active;
+}
+
+char *choice_text(const struct choice *choice, char text[CHOICE_TEXT_MAX]) {
+        char rate[UNITS_TEXT_MAX];
+        if (choice->link <= 0 && choice->now == 0)
+                return strcpy(text, "plain: nothing waits for the link");
+        units_format_rate((uint64_t) choice->link, rate);
+        if (choice->link <= 0)
+                snprintf(text, CHOICE_TEXT_MAX, "zstd %u: until the link is known", choice_level(choice));
+        else if (choice->now == 0)
+                snprintf(text, CHOICE_TEXT_MAX, "plain: the link takes %s", rate);
+        else
+                snprintf(text, CHOICE_TEXT_MAX, "zstd %u: the link takes %s", choice_level(choice), rate);
+        return text;
+}

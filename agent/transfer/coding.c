@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Sampling for the choice (see coding.h). */
+#include "agent/transfer/coding.h"
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+uint64_t coding_now_us(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
+
+// What all processors have had nothing to do, in ticks; 0 where that is not told (proc(5)).
+static uint64_t idle_ticks(void) {
+        unsigned long long user, nice, system, idle, waiting;
+        FILE *file = fopen("/proc/stat", "re");
+        if (!file)
+                return 0;
+        int n = fscanf(file, "cpu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &waiting);
+        fclose(file);
+        return n == 5 ? idle + waiting : 0;
+}
+
+static void look(struct coding *coding, uint64_t *ret_delivered, uint64_t *ret_waited_us) {
+        *ret_delivered = *ret_waited_us = 0;
+        for (unsigned i = 0; i < coding->streams; i++) {
+                *ret_delivered += channel_delivered(coding->channels[i]);
+                *ret_waited_us += channel_waited_us(coding->channels[i]);
+        }
+}
+
+void coding_init(struct coding *coding, struct flow *flow, struct channel **channels, unsigned streams) {
+        memset(coding, 0, sizeof *coding);
+        coding->flow = flow;
+        coding->channels = channels;
+        coding->streams = streams;
+        pthread_mutex_init(&coding->mutex, NULL);
+        flow_condition(&coding->changed);
+        choice_init(&coding->choice, streams);
+        atomic_init(&coding->level, choice_level(&coding->choice));
+        atomic_init(&coding->active, streams);
+        coding->looked_at = coding_now_us();
+        coding->idle_ticks = idle_ticks();
+        look(coding, &coding->delivered, &coding->waited_us);
+}
+
+void coding_fini(struct coding *coding) {
+        pthread_cond_destroy(&coding->changed);
+        pthread_mutex_destroy(&coding->mutex);
+}
+
+unsigned coding_level(const struct coding *coding) {
+        return atomic_load_explicit(&coding->level, memory_order_relaxed);
+}
+
+void coding_join(struct coding *coding, unsigned stream) {
+        if (stream < atomic_load(&coding->active) || atomic_load(&coding->released))
+                return;
+        pthread_mutex_lock(&coding->mutex);
+        while (stream >= atomic_load(&coding->active) && !atomic_load(&coding->released) &&
+               !flow_stopping(coding->flow))
+                flow_tick(&coding->changed, &coding->mutex);
+        pthread_mutex_unlock(&coding->mutex);
+}
+
+void coding_release(struct coding *coding) {
+        pthread_mutex_lock(&coding->mutex);
+        atomic_store(&coding->released, true);
+        pthread_cond_broadcast(&coding->changed);
+        pthread_mutex_unlock(&coding->mutex);
+}
+
+static void take_sample(struct coding *coding, uint64_t now, struct choice_sample *ret) {
+        uint64_t delivered, waited_us, ticks = idle_ticks();
+        double us = (double) (now - coding->looked_at);
+        look(coding, &delivered, &waited_us);
+        waited_us += atomic_load(&coding->held_us);
+        double waiting = (double) (waited_us - coding->waited_us) / us / atomic_load(&coding->active);
+        *ret = (struct choice_sample){
+                .seconds = us / 1e6,
+                .wire = (double) (delivered - coding->delivered),
+                .waiting = waiting < 1 ? waiting : 1,
+                .plain = (double) atomic_exchange(&coding->plain, 0),
+                .coded = (double) atomic_exchange(&coding->coded, 0),
+                .coding = (double) atomic_exchange(&coding->coding_us, 0) / 1e6,
+                .idle = (double) (ticks - coding->idle_ticks) / (double) sysconf(_SC_CLK_TCK) / (us / 1e6),
+        };
+        coding->looked_at = now;
+        coding->delivered = delivered;
+        coding->waited_us = waited_us;
+        coding->idle_ticks = ticks;
+}
+
+static void sample(struct coding *coding, uint64_t now) {
+        struct choice_sample sample;
+        char text[CHOICE_TEXT_MAX];
+        take_sample(coding, now, &sample);
+        if (choice_update(&coding->choice, &sample)) {
+                atomic_store(&coding->level, choice_level(&coding->choice));
+                atomic_store(&coding->active, coding->choice.active);
+                pthread_cond_broadcast(&coding->changed);
+        }
+        flow_choose(coding->flow, choice_level(&coding->choice), choice_text(&coding->choice, text));
+}
+
+void coding_done(struct coding *coding, size_t plain, size_t coded, uint64_t coding_us, uint64_t held_us) {
+        atomic_fetch_add(&coding->plain, plain);
+        atomic_fetch_add(&coding->coded, coded);
+        atomic_fetch_add(&coding->coding_us, coding_us);
+        atomic_fetch_add(&coding->held_us, held_us);
+        if (pthread_mutex_trylock(&coding->mutex) != 0)
+                return; // another stream looks just now
+        uint64_t now = coding_now_us();
+        if (now - coding->looked_at >= CODING_SAMPLE_MS * 1000)
+                sample(coding, now);
+        pthread_mutex_unlock(&coding->mutex);
+}

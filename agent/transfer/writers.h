@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * The writers of a transfer, which take parcels out of the pipeline and write them, and the syncer, which makes sure of
+ * them every second and says so in the record of verified blocks. They outlast the transfer's failure: what has come is
+ * written and recorded, unless the disk itself has failed. Owned by one transfer.
+ */
+#include "agent/blocks/sink.h"
+#include "agent/blocks/verified.h"
+#include "agent/transfer/flow.h"
+
+#define WRITERS_COUNT   2u
+#define WRITERS_THREADS (WRITERS_COUNT + 1)
+#define WRITERS_SYNC_MS 1000u
+
+struct writers {
+        struct flow *flow;
+        struct sink *sink;
+        struct verified *verified; // NULL: nothing is remembered
+        bool fresh;
+        atomic_bool settled;   // all is written, synced and recorded
+        pthread_mutex_t mutex; // of what follows
+        pthread_cond_t ended;
+        unsigned running; // writers
+};
+void writers_init(struct writers *writers, struct flow *flow, struct sink *sink);
+void writers_fini(struct writers *writers);
+// The image's length is known: opens the record, makes the sink ready. fd as in transfer_target.
+int writers_begin(struct writers *writers, uint64_t bytes, int verified_fd, const char *image, struct error *err);
+// Thread n of WRITERS_THREADS: the last one is the syncer. Fails the flow; wakes the conversation when all is settled.
+void writers_work(struct writers *writers, unsigned n);
