@@ -61,7 +61,7 @@ struct job_transfer {
         char choice[160];
         char digest[80];
         // see stall.h
-        uint64_t moved_ms, mark[2], most_done;
+        uint64_t moved_ms, mark[2], wire[2], most_done;
         unsigned stalls;
 };
 

@@ -10,7 +10,8 @@
 #define STALL_SAY_STEP   15u     // the note counts in these, seconds
 #define STALL_END_MS     120000u // doubles each time
 #define STALL_DOUBLES    5u
-#define STALL_RATE_BYTES (2u << 20) // what may be under way before an end reports: at a low rate that takes long
+#define STALL_WIRE_BYTES (16u << 10) // less than this is what ends say to show that they are alive
+#define STALL_RATE_BYTES (2u << 20)  // what may be under way before an end reports: at a low rate that takes long
 
 static struct job_transfer *transfer_of(struct job *job, const struct job_step *step) {
         return job_transfer(job, recipe_item_name(job, step->item));
@@ -30,10 +31,12 @@ void stall_begin(struct job *job, const struct job_step *step) {
 void stall_heard(struct job *job, const struct job_step *step, const Drover__TransferState *state) {
         struct job_transfer *transfer = transfer_of(job, step);
         bool at_target = step->kind->place == AT_TARGET;
-        uint64_t mark = state->bytes_done + state->bytes_wire + state->bytes_kept;
-        if (mark == transfer->mark[at_target])
+        uint64_t mark = state->bytes_done + state->bytes_kept, wire = state->bytes_wire;
+        bool sent = wire < transfer->wire[at_target] || wire - transfer->wire[at_target] >= STALL_WIRE_BYTES;
+        if (mark == transfer->mark[at_target] && !sent)
                 return;
         transfer->mark[at_target] = mark;
+        transfer->wire[at_target] = wire;
         transfer->moved_ms = clock_ms(job->runner->clock);
         if (at_target && state->bytes_done > transfer->most_done) {
                 transfer->most_done = state->bytes_done;

@@ -218,6 +218,31 @@ static void fault_02_where_a_low_rate_is_slow_nobody_complains(void **state) {
         expect_note(job, "vda: no progress for 270 s over the direct path; if that goes on, another path is tried");
 }
 
+static void say_alive(const char *job, uint64_t wire) {
+        Drover__AgentProgress progress = DROVER__AGENT_PROGRESS__INIT;
+        Drover__TransferState state = DROVER__TRANSFER_STATE__INIT;
+        progress.id = open_question(job, "receive-vda")->request->id;
+        progress.transfer = &state;
+        state.disk = (char *) "vda";
+        state.bytes_wire = wire;
+        runner_on_progress(runner, NANTES, &progress);
+}
+
+static void fault_02_saying_that_one_is_alive_is_no_progress(void **state) {
+        (void) state;
+        char job[33];
+        start_move("erp", "nantes/kvm2", 0, job);
+        go_on_until(job, "receive-vda");
+        for (unsigned i = 0; i < 60; i++) {
+                say_alive(job, i * 28);
+                time_passes(1);
+        }
+        expect_note(job, "vda: no progress for 60 s over the direct path; if that goes on, another path is tried");
+        say_alive(job, 20000);
+        look();
+        expect_note(job, "");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 PLAYED_TEST(a_transfer_begins_with_the_rate_of_its_sites),
@@ -229,6 +254,7 @@ int main(void) {
                 PLAYED_TEST(a_source_that_keeps_to_another_rate_is_told_again),
                 PLAYED_TEST(after_the_link_was_away_the_rate_is_told_again),
                 PLAYED_TEST(fault_02_a_transfer_that_stands_still_says_so_and_takes_another_path),
+                PLAYED_TEST(fault_02_saying_that_one_is_alive_is_no_progress),
                 PLAYED_TEST(fault_02_where_a_low_rate_is_slow_nobody_complains),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
