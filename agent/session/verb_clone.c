@@ -7,6 +7,7 @@
 #include "agent/host/clone.h"
 #include "agent/host/identity_reset.h"
 #include "agent/host/placement.h"
+#include "agent/session/image_ends.h"
 #include "agent/session/verb_runs.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -65,18 +66,23 @@ static void give_result(struct verb_call *call, const char *item, uint64_t bytes
         call->result->transfer = value;
 }
 
-// The image that is read, locked, and the one that is to be written.
+// The image that is read, open and locked, and the one that is to be written.
 struct ends {
-        int source, sink;
+        int source;
         uint64_t bytes;
+        struct image_files files; // of a source that is converted
+        bool has_files;
+        struct hold_partial sink;
 };
 
 static void ends_fini(struct ends *ends) {
         close_p(&ends->source);
-        close_p(&ends->sink);
+        if (ends->has_files)
+                image_files_fini(&ends->files);
+        hold_partial_fini(&ends->sink);
 }
 
-static int open_ends(struct verb_call *call, struct ends *ret, struct error *err) {
+static int open_ends(struct verb_call *call, struct ends *ends, struct error *err) {
         const Drover__CloneLocal *clone = call->request->clone_local;
         _cleanup_(connection_put_p) virConnectPtr conn = NULL;
         _cleanup_(free_p) char *path = NULL;
@@ -84,31 +90,67 @@ static int open_ends(struct verb_call *call, struct ends *ret, struct error *err
         if (connection_get(call->host->connection, &conn, err) < 0)
                 return -1;
         verb_custody(call, conn, &custody);
-        if (clone_open(&custody, clone->source_uuid, item_of(clone), &ret->source, &ret->bytes, &path, err) < 0 ||
-            (clone->disk && clone_base_inherit(&custody, clone, path, err) < 0))
+        if (clone_open(&custody, clone->source_uuid, item_of(clone), &ends->source, &ends->bytes, &path, err) < 0)
                 return -1;
-        return placement_open(&custody, item_of(clone), &ret->sink, err);
+        if (clone->file_bytes && clone->file_bytes != ends->bytes && !image_is_made_anew(clone->disk))
+                return error_set(err, ERROR_STALE, "the image has %llu bytes, and %llu when it was held",
+                                 (unsigned long long) ends->bytes, (unsigned long long) clone->file_bytes);
+        if (image_is_made_anew(clone->disk)) {
+                if (image_files_of(conn, steal_fd(&ends->source), path, clone->disk->source_format, &ends->files, err) <
+                    0)
+                        return -1;
+                ends->has_files = true;
+        } else if (clone->disk && clone_base_inherit(&custody, clone, path, err) < 0) {
+                return -1;
+        }
+        return placement_resume(&custody, item_of(clone), &ends->sink, err);
+}
+
+static int open_source(struct ends *ends, struct image_source *ret, struct error *err) {
+        if (!ends->has_files)
+                return image_source_file(steal_fd(&ends->source), ends->bytes, ret, err);
+        ends->has_files = false;
+        return image_source_guest(&ends->files, ends->files.virtual_bytes, ret, err);
+}
+
+static int copy_into(struct verb_call *call, struct ends *ends, struct source *source, struct error *err) {
+        const Drover__MoveDisk *disk = call->request->clone_local->disk;
+        const char *item = item_of(call->request->clone_local);
+        struct sink *sink = NULL;
+        if (image_sink_new(ends->sink.fd, disk, &sink, err) < 0)
+                return -1;
+        _cleanup_(free_p) char *image = memory_format("%s %s %s %s", ends->sink.identity, sink->ops->kind,
+                                                      disk ? disk->source_format : "", disk ? disk->format : "");
+        struct transfer_target target = {.sink = sink, .verified_fd = ends->sink.ranges_fd, .image = image};
+        struct transfer_observer observer = {
+                .progress = call->progress, .cancelled = call->cancelled, .data = call->data};
+        Drover__TransferResult *value = NULL;
+        int status = transfer_local(source, &target, item, &observer, &value, err);
+        sink_free(sink);
+        if (status < 0)
+                return -1;
+        call->result->value_case = DROVER__AGENT_RESULT__VALUE_TRANSFER;
+        call->result->transfer = value;
+        return 0;
 }
 
 static int make_copy(struct verb_call *call, struct error *err) {
         const Drover__CloneLocal *clone = call->request->clone_local;
-        _cleanup_(ends_fini) struct ends ends = {.source = -1, .sink = -1};
+        _cleanup_(ends_fini) struct ends ends = {.source = -1, .sink = {.fd = -1, .ranges_fd = -1}};
+        _cleanup_(image_source_fini) struct image_source image = {0};
         if (open_ends(call, &ends, err) < 0)
                 return -1;
-        if (clone->file_bytes && clone->file_bytes != ends.bytes)
-                return error_set(err, ERROR_STALE, "the image has %llu bytes, and %llu when it was held",
-                                 (unsigned long long) ends.bytes, (unsigned long long) clone->file_bytes);
-        int shared =
-                clone->mode == DROVER__CLONE_MODE__CLONE_MODE_AUTO ? clone_reflink(ends.source, ends.sink, err) : 0;
+        bool may_share = clone->mode == DROVER__CLONE_MODE__CLONE_MODE_AUTO && !ends.has_files;
+        int shared = may_share ? clone_reflink(ends.source, ends.sink.fd, err) : 0;
         if (shared < 0)
                 return -1;
         if (shared) {
                 give_result(call, item_of(clone), ends.bytes, "reflink: both lie on a file system that shares blocks");
                 return 0;
         }
-        error_set(err, ERROR_REFUSED, "the file system cannot share the image's blocks");
-        error_hint(err, "lay it over the other one instead: --linked");
-        return -1;
+        if (open_source(&ends, &image, err) < 0)
+                return -1;
+        return copy_into(call, &ends, image.source, err);
 }
 
 static int lay_over(struct verb_call *call, struct error *err) {

@@ -2,6 +2,7 @@
 /* The agent's journal: what it says after it was left in any state and opened again. */
 #include "agent/journal/journal.h"
 #include "common/cleanup.h"
+#include "common/db.h"
 #include "common/file.h"
 #include "common/memory.h"
 #include <setjmp.h>
@@ -292,10 +293,52 @@ static void a_directory_that_is_missing_is_named(void **state) {
         assert_null(journal);
 }
 
+// What the first version of the agent has left on a host is there after an update, and what is new can be
+// added.
+static void holds_of_the_first_schema_are_kept(void **state) {
+        struct scene *scene = *state;
+        struct db *db = NULL;
+        journal_close(scene->journal);
+        scene->journal = NULL;
+        _cleanup_(free_p) char *log = memory_format("%s-wal", scene->path);
+        unlink(scene->path);
+        unlink(log);
+        static const struct db_migration first = {
+                "CREATE TABLE epoch (vm_uuid TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;"
+                "CREATE TABLE step (job TEXT NOT NULL, step TEXT NOT NULL, attempt INTEGER NOT NULL, request "
+                "BLOB NOT "
+                "NULL, result BLOB, done INTEGER NOT NULL DEFAULT 0, at INTEGER NOT NULL, PRIMARY KEY (job, "
+                "step, "
+                "attempt));"
+                "CREATE TABLE fact (job TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY "
+                "(job, key));"
+                "CREATE TABLE hold (job TEXT NOT NULL, item TEXT NOT NULL, kind INTEGER NOT NULL CHECK (kind "
+                "BETWEEN 1 "
+                "AND 4), vm_uuid TEXT NOT NULL, vm_name TEXT NOT NULL, directory TEXT NOT NULL, name TEXT NOT "
+                "NULL, "
+                "bytes INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (job, item));"
+                "CREATE INDEX hold_vm ON hold (vm_uuid);"};
+        assert_int_equal(db_open(scene->path, &first, 1, &db, &scene->err), 0);
+        assert_int_equal(db_exec(db, "INSERT INTO hold VALUES ('job1', 'vda', 4, '" VM "', 'erp', '/i', 'a', 7, 9)",
+                                 &scene->err),
+                         0);
+        db_close(db);
+        reopen(scene);
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        assert_int_equal(journal_holds(scene->journal, "job1", HOLD_RETIRED, &holds, &n, &scene->err), 0);
+        assert_int_equal(n, 1);
+        assert_string_equal(holds[0].name, "a");
+        assert_int_equal(holds[0].bytes, 7);
+        holds[0].kind = HOLD_REVIVED;
+        assert_int_equal(journal_hold_put(scene->journal, &holds[0], &scene->err), 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
                 TEST(a_vm_never_told_has_epoch_zero),
+                TEST(holds_of_the_first_schema_are_kept),
                 TEST(an_epoch_may_be_granted_again_and_grow),
                 TEST(fault_14_a_stale_epoch_is_refused),
                 TEST(an_epoch_beyond_the_range_is_refused),
