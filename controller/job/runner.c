@@ -469,6 +469,6 @@ Drover__JobRecords *runner_unfinished(const struct runner *runner) {
 unsigned runner_count(const struct runner *runner, const char *state) {
         unsigned n = 0;
         for (const struct job *job = runner->jobs; job; job = job->next)
-                n += strcmp(sm_name(&job->sm), state) == 0;
+                n += !job->batch && strcmp(sm_name(&job->sm), state) == 0; // a batch is what its parts are
         return n;
 }

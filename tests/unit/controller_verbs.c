@@ -572,6 +572,46 @@ static void sites_are_made_changed_shown_and_removed(void **state) {
         member_fini(&host);
 }
 
+static void a_pattern_finds_only_what_the_operator_may_touch(void **state) {
+        static const char *const at_lyon[] = {"erp", "web"}, *const at_nantes[] = {"crm"};
+        (void) state;
+        struct peer peer;
+        scene_start();
+        struct member lyon = new_host("lyon", "kvm1"), other = new_host("lyon", "kvm2"),
+                      nantes = new_host("nantes", "kvm1");
+        give_vms(&lyon, at_lyon, 2);
+        give_vms(&nantes, at_nantes, 1);
+        struct member bob = new_user("bob", ROLE_OPERATOR, "lyon");
+        log_in(&peer, &bob);
+        REQUEST(vm_move_many, VM_MOVE_MANY, vm_move_many, VmMoveMany)
+        Drover__VmMove move = DROVER__VM_MOVE__INIT;
+        char *vms[] = {(char *) "*"};
+        assert_refused(ask(&peer, &request), ERROR_INVALID, "no VM is named");
+        verb.move = &move;
+        verb.vms = vms;
+        verb.n_vms = 1;
+        move.plan_only = true;
+        move.host = (char *) "lyon/kvm2";
+        const Drover__OperatorReply *reply = ask(&peer, &request);
+        assert_null(reply->failure);
+        assert_int_equal(reply->batch_plan->n_plans, 2);
+        assert_string_equal(reply->batch_plan->plans[0]->source_name, "lyon/kvm1");
+        vms[0] = (char *) "nantes/kvm1/*";
+        assert_refused(ask(&peer, &request), ERROR_NOT_FOUND, "no VM fits nantes/kvm1/*");
+        vms[0] = (char *) "crm";
+        assert_refused(ask(&peer, &request), ERROR_DENIED, "bob may act at lyon only; `vm move` is about nantes/kvm1");
+        vms[0] = (char *) "*";
+        move.host = (char *) "nantes/kvm1";
+        assert_refused(ask(&peer, &request), ERROR_DENIED, "bob may act at lyon only; `vm move` is about nantes/kvm1");
+        vms[0] = (char *) "a/b/c/*";
+        assert_refused(ask(&peer, &request), ERROR_INVALID, "\"a/b/c/*\" has more parts than SITE/HOST/VM");
+        hang_up(&peer);
+        member_fini(&bob);
+        member_fini(&lyon);
+        member_fini(&other);
+        member_fini(&nantes);
+}
+
 static void an_invitation_makes_its_site_and_is_listed_until_it_is_used(void **state) {
         (void) state;
         struct peer peer;
@@ -733,6 +773,7 @@ int main(void) {
                 cmocka_unit_test(a_part_of_a_sites_name_is_not_that_site),
                 SCENE_TEST(a_list_that_is_longer_than_a_frame_comes_in_parts),
                 SCENE_TEST(sites_are_made_changed_shown_and_removed),
+                SCENE_TEST(a_pattern_finds_only_what_the_operator_may_touch),
                 SCENE_TEST(an_invitation_makes_its_site_and_is_listed_until_it_is_used),
                 SCENE_TEST(invitations_are_shown_and_taken_back),
                 SCENE_TEST(a_removed_user_is_cut_at_once_and_who_removes_himself_is_told),
