@@ -125,6 +125,23 @@ def content_of_chain(lab, volume):
     return digest
 
 
+@pytest.mark.parametrize("where", [HERE, THERE])
+def test_a_clone_of_a_chain_is_made_whole_in_another_format(lab, name, where):
+    make(lab, f"{name}-base.img", "raw")
+    write(lab, f"{name}-base.img", "raw", "write -P 1 0 8M")
+    make(lab, f"{name}.qcow2", "qcow2", "64M", "-b", f"{POOL}/{name}-base.img", "-F", "raw")
+    write(lab, f"{name}.qcow2", "qcow2", "write -P 2 4M 8M")
+    before = content_of_chain(lab, f"{name}.qcow2")
+    define(lab, name, disk(f"{POOL}/{name}.qcow2", "qcow2"))
+    twin = f"{name}-b"
+    assert lab.drover("vm", "clone", name, f"{where}/{twin}", "--format", "raw", "--verify", "read-back")["state"] == "done"
+    try:
+        assert driver(lab, twin) == ("raw", f"{POOL}/{twin}.img")
+        assert content(lab, where, f"{twin}.img", "raw") == before == content_of_chain(lab, f"{name}.qcow2")
+    finally:
+        lab.virsh(where, "undefine", twin)
+
+
 def test_images_of_the_wanted_format_keep_what_is_inside_them(lab, name):
     make(lab, f"{name}.qcow2", "qcow2")
     make(lab, f"{name}-b.img", "raw")
