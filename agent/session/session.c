@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The session's machine; loop thread only. Envelopes go out through send_envelope() and come in through on_frame(). */
 #include "agent/session/session.h"
+#include "agent/reuse/reuse.h"
 #include "agent/session/greeting.h"
 #include "agent/session/heartbeat.h"
 #include "agent/session/renew.h"
@@ -17,8 +18,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GREETING_MS    10000u
-#define CLOCK_OFF_MOST 5 // seconds; tickets bear five minutes, people less
+#define GREETING_MS     10000u
+#define SHELF_DIRECTORY "reuse" // below the state's
+#define CLOCK_OFF_MOST  5       // seconds; tickets bear five minutes, people less
 
 enum { IDLE, DIALLING, GREETING, ONLINE, WAITING, STOPPED };
 
@@ -40,7 +42,8 @@ struct session {
         char *data_address;
         struct tls_credentials *credentials;
         struct transfers *transfers;
-        struct link *link; // from dialling until its on_close
+        struct shelf *shelf; // NULL: its directory cannot be had
+        struct link *link;   // from dialling until its on_close
         struct timer *retry;
         struct backoff backoff;
         struct heartbeat *heartbeat;
@@ -352,8 +355,17 @@ static void copy_config(struct session *session, const struct session_config *co
         session->config.state_directory = NULL;
 }
 
+// Only saves work, so that a directory that cannot be had is no reason to stay away.
+static void open_shelf(struct session *session, const char *state_directory) {
+        struct error why = ERROR_INIT;
+        _cleanup_(free_p) char *directory = memory_format("%s/" SHELF_DIRECTORY, state_directory);
+        if (shelf_open(directory, REUSE_SHELF_BYTES, &session->shelf, &why) < 0)
+                log_failure(LOG_LEVEL_WARNING, "what is known of images is not kept", &why, NULL);
+}
+
 static void make_parts(struct session *session, struct connection *connection, struct journal *journal) {
-        const struct verb_host host = {.connection = connection, .journal = journal, .transfers = session->transfers};
+        const struct verb_host host = {
+                .connection = connection, .journal = journal, .transfers = session->transfers, .shelf = session->shelf};
         const struct steps_hooks hooks = {
                 .result = on_result, .progress = on_progress, .touched = on_touched, .data = session};
         session->steps = steps_new(session->loop, &host, &hooks);
@@ -373,6 +385,7 @@ int session_new(uv_loop_t *loop, const struct session_config *config, struct tls
         session->instance = random_u64();
         copy_config(session, config);
         backoff_init(&session->backoff, config->retry_first_ms, config->retry_most_ms);
+        open_shelf(session, config->state_directory);
         make_parts(session, connection, journal);
         if (renewal_new(loop, config->state_directory, config->clock, &hooks, &session->renewal, err) < 0 ||
             inventory_new(loop, connection, journal, send_inventory, session, &session->inventory, err) < 0) {
@@ -411,6 +424,7 @@ void session_free(struct session *session) {
         if (!session)
                 return;
         steps_free(session->steps);
+        shelf_free(session->shelf);
         inventory_free(session->inventory);
         renewal_free(session->renewal);
         heartbeat_free(session->heartbeat);

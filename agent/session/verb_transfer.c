@@ -8,6 +8,7 @@
 #include "agent/host/clone.h"
 #include "agent/host/placement.h"
 #include "agent/session/image_ends.h"
+#include "agent/session/other_content.h"
 #include "agent/session/verb_runs.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -108,22 +109,28 @@ static int forget_if_empty(const struct hold_partial *partial, struct error *err
         return 0;
 }
 
-static int open_partial(struct verb_call *call, const char *item, struct hold_partial *ret, struct error *err) {
+// The partial file, and what else this host has that may hold the same.
+static int open_partial(struct verb_call *call, const char *item, struct hold_partial *ret, struct other_content *other,
+                        struct error *err) {
         _cleanup_(connection_put_p) virConnectPtr conn = NULL;
         if (connection_get(call->host->connection, &conn, err) < 0)
                 return -1;
         struct custody custody;
         verb_custody(call, conn, &custody);
-        return placement_resume(&custody, item, ret, err);
+        if (placement_resume(&custody, item, ret, err) < 0)
+                return -1;
+        other_content_find(&custody, call->host->shelf, call->request->transfer_receive, item, other);
+        return 0;
 }
 
 static int receive_into(struct verb_call *call, const char *item, const struct hold_partial *partial, struct sink *sink,
-                        struct error *err) {
+                        struct answerer *answerer, struct error *err) {
         const Drover__TransferReceive *receive = call->request->transfer_receive;
         const Drover__MoveDisk *disk = receive->disk;
         _cleanup_(free_p) char *image = memory_format("%s %s %s %s", partial->identity, sink->ops->kind,
                                                       disk ? disk->source_format : "", disk ? disk->format : "");
-        struct transfer_target target = {.sink = sink, .verified_fd = partial->ranges_fd, .image = image};
+        struct transfer_target target = {
+                .sink = sink, .verified_fd = partial->ranges_fd, .image = image, .answerer = answerer};
         struct transfer_observer observer = observer_of(call);
         Drover__TransferResult *value = NULL;
         if (transfer_receive(call->host->transfers, receive->order, item, &target, &observer, &value, err) < 0)
@@ -137,11 +144,12 @@ int verb_transfer_receive(struct verb_call *call, struct error *err) {
         bool nvram = receive->item == DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM;
         const char *item = nvram ? NVRAM_ITEM : receive->disk->target;
         _cleanup_(hold_partial_fini) struct hold_partial partial = {.fd = -1, .ranges_fd = -1};
+        _cleanup_(other_content_fini) struct other_content other = {0};
         struct sink *sink = NULL;
-        if (open_partial(call, item, &partial, err) < 0 || forget_if_empty(&partial, err) < 0 ||
+        if (open_partial(call, item, &partial, &other, err) < 0 || forget_if_empty(&partial, err) < 0 ||
             image_sink_new(partial.fd, nvram ? NULL : receive->disk, &sink, err) < 0)
                 return error_prefix(err, "receive %s", item);
-        int result = receive_into(call, item, &partial, sink, err);
+        int result = receive_into(call, item, &partial, sink, other.answerer, err);
         sink_free(sink);
         return result;
 }

@@ -7,6 +7,7 @@
  */
 #include "agent/host/connection.h"
 #include "agent/journal/journal.h"
+#include "agent/reuse/shelf.h"
 #include "agent/transfer/transfer.h"
 #include "proto/codec.h"
 
@@ -15,6 +16,7 @@ struct verb_host {
         struct connection *connection;
         struct journal *journal;
         struct transfers *transfers;
+        struct shelf *shelf; // what is remembered of this host's images; NULL: nothing
 };
 
 // One request under way, as its run function sees it.

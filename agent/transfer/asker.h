@@ -19,7 +19,9 @@
 
 struct asker;
 struct asker_ops {
-        bool (*offer)(struct asker *asker, struct parcel *parcel); // a reader; true: the parcel is the asker's
+        // A reader; true: the parcel is the asker's. Every parcel passes here, ranges of zeros and what is kept as
+        // well, so that none goes too far ahead of what is out.
+        bool (*offer)(struct asker *asker, struct parcel *parcel);
         int (*answer)(struct asker *asker, const Drover__DataWants *wants, struct error *err); // the conversation
         int (*settle)(struct asker *asker, struct error *err);                                 // the last reader
         void (*free)(struct asker *asker); // gives back what it still has

@@ -117,10 +117,10 @@ static int read_all(struct readers *readers, struct error *err) {
         int more = 1;
         while (more > 0 && (parcel = pipeline_take(flow->pipeline))) {
                 more = fill(readers, parcel, err);
+                struct asker *asker = readers->asker;
                 if (more <= 0)
                         pipeline_give_back(flow->pipeline, parcel);
-                else if (parcel->kind != PARCEL_BLOCK || !readers->asker ||
-                         !readers->asker->ops->offer(readers->asker, parcel))
+                else if (!asker || !asker->ops->offer(asker, parcel))
                         pipeline_put(flow->pipeline, parcel);
         }
         return more;
@@ -140,7 +140,8 @@ static int check_version(struct readers *readers, struct error *err) {
 }
 
 static int finish(struct readers *readers, struct error *err) {
-        if (readers->asker && readers->asker->ops->settle(readers->asker, err) < 0)
+        struct asker *asker = readers->asker;
+        if (asker && asker->ops->settle(asker, err) < 0)
                 return -1;
         return check_version(readers, err);
 }

@@ -23,8 +23,8 @@ struct readers {
         struct flow *flow;
         struct source *source;
         struct have *have;
-        struct recalled *recalled; // NULL: nothing is remembered
-        struct asker *asker;       // NULL: nothing is asked
+        struct recalled *recalled;   // NULL: nothing is remembered
+        struct asker *_Atomic asker; // NULL: nothing is asked, or it is not known yet whether it could be
         bool versioned;
         uint8_t version[SOURCE_VERSION_BYTES];
         atomic_uint running;

@@ -114,14 +114,23 @@ static int check_content(const struct parcel *parcel, struct error *err) {
 }
 
 // Added to the digest before it is written: a block that comes twice is refused and overwrites nothing.
-int receiving_complete(struct receiving *receiving, struct parcel *parcel, struct error *err) {
+static int hand_on(struct receiving *receiving, struct parcel *parcel, struct error *err) {
         struct flow *flow = receiving->flow;
-        if (check_content(parcel, err) < 0 || fault_point("agent.receive.block", err) < 0 ||
+        if (fault_point("agent.receive.block", err) < 0 ||
             digest_add(flow->digest, parcel->offset, parcel->length, parcel->hash, err) < 0)
                 return -1;
         parcel->kind = PARCEL_BLOCK;
         pipeline_put(flow->pipeline, parcel);
         return 0;
+}
+
+int receiving_complete(struct receiving *receiving, struct parcel *parcel, struct error *err) {
+        return check_content(parcel, err) < 0 ? -1 : hand_on(receiving, parcel, err);
+}
+
+int receiving_found(struct receiving *receiving, struct parcel *parcel, struct error *err) {
+        digest_block(parcel->buffer, (size_t) parcel->length, &parcel->grains, parcel->hash);
+        return hand_on(receiving, parcel, err);
 }
 
 // What was found here is put to what has come. 1: the block is whole; 0: it will come again; -1.

@@ -23,4 +23,6 @@ void receiving_begin(struct receiving *receiving); // the conversation: length, 
 // A whole block that has come in whatever way, in the parcel's buffer: checks it, and hands it on. The parcel is gone
 // on success.
 int receiving_complete(struct receiving *receiving, struct parcel *parcel, struct error *err);
+// The same for one of which all was found here, by its pieces' names: it gets its hash here.
+int receiving_found(struct receiving *receiving, struct parcel *parcel, struct error *err);
 void receiving_work(struct receiving *receiving, struct channel *channel); // fails the flow

@@ -3,6 +3,7 @@
  * The source's end of a transfer: readers fill the pipeline, streams empty it into the network, and the conversation
  * says what is sent, hears what the sink has, and waits for its word that all is on its disk.
  */
+#include "agent/transfer/asking.h"
 #include "agent/transfer/copy.h"
 #include "agent/transfer/readers.h"
 #include "agent/transfer/sending.h"
@@ -57,10 +58,17 @@ static int hear_done(struct sender *sender, const Drover__DataDone *done, struct
         return 0;
 }
 
+static int hear_have(struct sender *sender, const Drover__DataHave *have, struct error *err) {
+        struct readers *readers = &sender->readers;
+        if (have->last && have->has_other && !readers->asker)
+                readers->asker = asking_new(&sender->copy.flow, &sender->talk, readers->source, READERS_THREADS);
+        return have_add(readers->have, have, err);
+}
+
 static int hear(struct sender *sender, const Drover__DataEnvelope *envelope, struct error *err) {
         struct asker *asker = sender->readers.asker;
         if (envelope->body_case == DROVER__DATA_ENVELOPE__BODY_HAVE)
-                return have_add(sender->readers.have, envelope->have, err);
+                return hear_have(sender, envelope->have, err);
         if (envelope->body_case == DROVER__DATA_ENVELOPE__BODY_DONE && sender->ended)
                 return hear_done(sender, envelope->done, err);
         if (envelope->body_case == DROVER__DATA_ENVELOPE__BODY_WANTS && asker)
@@ -129,6 +137,9 @@ static int run(struct sender *sender, Drover__TransferResult **ret, struct error
         coding_fini(&sender->coding);
         talk_fini(&sender->talk);
         have_free(sender->readers.have);
+        struct asker *asker = sender->readers.asker;
+        if (asker)
+                asker->ops->free(asker);
         if (result < 0)
                 return -1;
         flow_report(flow, true);

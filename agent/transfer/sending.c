@@ -12,6 +12,8 @@ DEFINE_CLEANUP(coder_free, struct coder *)
 
 // Of this many bytes and fewer, coding costs more than it saves.
 #define TOO_SMALL 256u
+// At least, for what was asked about: the link is slow, however little there is to send at the moment.
+#define ASKED_LEVEL 3u
 
 struct stream {
         const struct sending *sending;
@@ -65,6 +67,8 @@ struct coded {
 static int code(struct stream *stream, const struct parcel *parcel, size_t plain, struct coded *ret,
                 struct error *err) {
         unsigned level = coding_level(stream->sending->coding);
+        if (parcel->answered && level < ASKED_LEVEL)
+                level = ASKED_LEVEL;
         uint64_t began = coding_now_us();
         bool begins = false;
         *ret = (struct coded){.coding = DROVER__DATA_CODING__DATA_CODING_PLAIN, .length = plain};

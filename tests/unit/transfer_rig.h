@@ -219,6 +219,7 @@ struct rig_side {
         bool source;
         int fd;
         int verified_fd; // of the sink; -1: nothing is remembered
+        struct answerer *answerer; // of the sink; NULL: nothing to look in
         unsigned resumed;
         uint64_t bytes;
         struct transfer_observer observer;
@@ -256,7 +257,7 @@ static inline void rig_send(struct rig_side *side, Drover__TransferResult **ret)
 }
 
 static inline void rig_receive(struct rig_side *side, Drover__TransferResult **ret) {
-        struct transfer_target target = {.verified_fd = side->verified_fd, .image = "image"};
+        struct transfer_target target = {.verified_fd = side->verified_fd, .image = "image", .answerer = side->answerer};
         assert_int_equal(sink_file_new(side->fd, &target.sink, NULL), 0);
         side->result = transfer_receive(side->agent, &side->order, "vda", &target, &side->observer, ret, &side->err);
         sink_free(target.sink);

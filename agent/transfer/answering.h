@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+/*
+ * The answerer of a transfer from another host (answerer.h says how it is plugged in): two threads look for what the
+ * source names (agent/reuse/finder). What is found of a block that lacks something waits in a buffer, for as many
+ * blocks as there are buffers; of the others it is read, and checked, again when the rest has come. Every block that
+ * was named is settled in the end: the source is told. Owned by whoever calls transfer_receive(), as is the reuse.
+ */
+#include "agent/reuse/reuse.h"
+#include "agent/transfer/answerer.h"
+
+#define ANSWERING_BUFFERS 24u
+
+struct answerer *answering_new(struct reuse *reuse);
+void answering_free(struct answerer *answerer); // after the transfer; NULL is fine
