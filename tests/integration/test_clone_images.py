@@ -59,3 +59,13 @@ def test_what_clones_are_laid_over_is_read_by_all_and_written_by_none(lab):
     lab.exec(ONE, "chattr", "-i", f"{POOL}/erp.raw")
     assert start(lab, "erp").returncode == 0
     lab.virsh(ONE, "destroy", "erp")
+
+
+def test_a_clone_on_one_host_may_have_another_format(lab):
+    wait_for("erp is known to be off", 15, lambda: known(lab, "erp")["state"] == "shut off")
+    assert lab.drover("vm", "clone", "erp", f"{ONE}/web-3", "--format", "qcow2")["state"] == "done"
+    disk = known(lab, "web-3")["disks"][0]
+    assert disk["format"] == "qcow2"
+    lab.exec(ONE, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", f"{POOL}/erp.raw", f"{POOL}/{disk['volume']}")
+    undefine(lab, ONE, "web-3")
+    assert leftovers(lab, ONE) == []
