@@ -4,6 +4,7 @@
 #include "agent/blocks/confined.h"
 #include "common/cleanup.h"
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 
 #define PROGRAM "/usr/bin/qemu-img"
@@ -67,7 +68,9 @@ int image_tool_repair(int fd, struct error *err) {
                 return -1;
         if (code == 0)
                 return 0;
-        if (err)
-                err->code = ERROR_CORRUPT;
+        // The server of an attempt that was killed may be about to end.
+        if (strstr(err->message, "another process"))
+                return error_set(err, ERROR_BUSY, "another program still has the image open");
+        err->code = ERROR_CORRUPT;
         return error_prefix(err, "check the image");
 }

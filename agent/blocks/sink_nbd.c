@@ -19,6 +19,11 @@ static int take_up(struct sink_nbd *nbd, struct error *err) {
         struct error why = ERROR_INIT;
         if (image_tool_repair(nbd->fd, &why) == 0)
                 return 0;
+        if (why.code != ERROR_CORRUPT) {
+                if (err)
+                        *err = why;
+                return -1;
+        }
         if (ftruncate(nbd->fd, 0) < 0)
                 return error_errno(err, errno, "begin the image anew");
         return error_set(err, ERROR_CORRUPT, "what an earlier attempt left cannot be gone on with: %s", why.message);

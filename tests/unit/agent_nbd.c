@@ -287,6 +287,21 @@ static void a_ruin_is_emptied_and_refused(void **state) {
         sink_free(sink);
 }
 
+static void an_image_that_another_program_has_open_is_left_as_it_is(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        struct stat status;
+        _cleanup_(close_p) int fd = open_image("a", O_RDWR | O_CREAT);
+        _cleanup_(sink_free_p) struct sink *sink = sink_begun(fd, MIB, true);
+        struct sink *second = NULL;
+        assert_int_equal(sink_nbd_new(fd, &second, &err), 0);
+        assert_int_equal(sink_begin(second, MIB, false, &err), -1);
+        assert_error(err, ERROR_BUSY, "another program still has the image open");
+        sink_free(second);
+        assert_int_equal(fstat(fd, &status), 0);
+        assert_true(status.st_size > 0);
+}
+
 static void a_server_ends_with_its_sink(void **state) {
         (void) state;
         _cleanup_(close_p) int fd = open_image("a", O_RDWR | O_CREAT);
@@ -479,6 +494,7 @@ int main(void) {
                 SCRATCH_TEST(a_length_of_no_whole_sectors_is_kept),
                 SCRATCH_TEST(what_was_flushed_survives_a_killed_server_and_is_gone_on_with),
                 SCRATCH_TEST(a_ruin_is_emptied_and_refused),
+                SCRATCH_TEST(an_image_that_another_program_has_open_is_left_as_it_is),
                 SCRATCH_TEST(a_server_ends_with_its_sink),
                 SCRATCH_TEST(fault_34_a_qcow2_header_in_a_raw_disk_is_its_content),
                 SCRATCH_TEST(fault_53_a_backing_file_in_the_header_is_not_opened),
