@@ -45,6 +45,8 @@ unsigned follow_parts_draw(const Drover__JobRecord *job) {
         char done_text[UNITS_TEXT_MAX], total_text[UNITS_TEXT_MAX];
         uint64_t done = 0, total = 0;
         unsigned lines = 0, queued = 0;
+        if (job->finished_ms)
+                return 0;
         for (size_t i = 0; i < job->n_parts; i++) {
                 const Drover__JobPart *part = job->parts[i];
                 bool refused = strcmp(part->state, "refused") == 0;

@@ -271,7 +271,7 @@ static json_t *record_part(const Drover__JobPart *part) {
         set(o, "bytes_total", number(part->bytes_total));
         set(o, "bytes_done", number(part->bytes_done));
         set_text(o, "note", part->note);
-        set(o, "error", record_failure(part->error));
+        set_text(o, "error", part->error ? part->error->message : "");
         return o;
 }
 
