@@ -8,6 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
+
+#define BUSY_TRIES              10u
+#define BUSY_PAUSE_MILLISECONDS 200
 
 struct sink_nbd {
         struct sink sink;
@@ -15,9 +19,23 @@ struct sink_nbd {
         struct nbd_client *client; // from begin() on
 };
 
+// The server of an attempt that was killed goes with its agent, but not before it has let go of the disk.
+static int repair(int fd, struct error *err) {
+        static const struct timespec pause = {.tv_nsec = BUSY_PAUSE_MILLISECONDS * 1000000l};
+        for (unsigned tries = 0; tries < BUSY_TRIES; tries++) {
+                *err = ERROR_INIT;
+                if (image_tool_repair(fd, err) == 0)
+                        return 0;
+                if (err->code != ERROR_BUSY)
+                        return -1;
+                nanosleep(&pause, NULL);
+        }
+        return -1;
+}
+
 static int take_up(struct sink_nbd *nbd, struct error *err) {
         struct error why = ERROR_INIT;
-        if (image_tool_repair(nbd->fd, &why) == 0)
+        if (repair(nbd->fd, &why) == 0)
                 return 0;
         if (why.code != ERROR_CORRUPT) {
                 if (err)
