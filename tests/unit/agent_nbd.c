@@ -294,6 +294,7 @@ static void an_image_that_another_program_has_open_is_left_as_it_is(void **state
         _cleanup_(close_p) int fd = open_image("a", O_RDWR | O_CREAT);
         _cleanup_(sink_free_p) struct sink *sink = sink_begun(fd, MIB, true);
         struct sink *second = NULL;
+        assert_non_null(sink);
         assert_int_equal(sink_nbd_new(fd, &second, &err), 0);
         assert_int_equal(sink_begin(second, MIB, false, &err), -1);
         assert_error(err, ERROR_BUSY, "another program still has the image open");
@@ -441,6 +442,7 @@ static void a_confined_program_has_no_network_no_descriptors_and_no_power_over_o
         struct error err;
         scratch_write("a", "");
         _cleanup_(close_p) int fd = open_image("a", O_RDONLY), inherited = dup(fd);
+        assert_true(inherited >= 0);
         assert_int_not_equal(confined_shell("echo x > /dev/tcp/127.0.0.1/1", fd, false, &err), 0);
         assert_non_null(strstr(err.message, "not permitted"));
         assert_int_not_equal(confined_shell("kill -0 $PPID", fd, false, &err), 0);
