@@ -43,8 +43,8 @@ struct asking {
         struct flow *flow;
         struct talk *talk;
         struct source *source;
-        unsigned readers;
-        pthread_mutex_t mutex; // of what follows
+        const struct coding *coding; // whose channels tell how the network does
+        pthread_mutex_t mutex;       // of what follows
         pthread_cond_t changed;
         struct worth worth;
         struct slot slots[SLOTS];
@@ -281,12 +281,9 @@ static uint64_t sent_of(struct flow *flow) {
 
 static bool is_worth_it(struct asking *asking) {
         struct flow *flow = asking->flow;
-        struct worth_now now = {.ms = clock_ms(flow->clock),
-                                .sent = sent_of(flow),
-                                .readers = asking->readers,
-                                .rate = atomic_load(&flow->rate)};
-        uint64_t hungry_us;
-        pipeline_waited(flow->pipeline, &hungry_us, &now.full_us);
+        struct worth_now now = {.ms = clock_ms(flow->clock), .sent = sent_of(flow), .rate = atomic_load(&flow->rate)};
+        for (unsigned i = 0; i < asking->coding->streams; i++)
+                now.waited_us += channel_waited_us(asking->coding->channels[i]);
         return worth_asking(&asking->worth, &now);
 }
 
@@ -397,13 +394,13 @@ static void asking_free(struct asker *asker) {
 
 static const struct asker_ops ops = {.offer = offer, .answer = answer, .settle = settle, .free = asking_free};
 
-struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, unsigned readers) {
+struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, const struct coding *coding) {
         struct asking *asking = new (struct asking);
         asking->asker.ops = &ops;
         asking->flow = flow;
         asking->talk = talk;
         asking->source = source;
-        asking->readers = readers;
+        asking->coding = coding;
         pthread_mutex_init(&asking->mutex, NULL);
         flow_condition(&asking->changed);
         return &asking->asker;

@@ -8,6 +8,7 @@
  */
 #include "agent/blocks/source.h"
 #include "agent/transfer/asker.h"
+#include "agent/transfer/coding.h"
 #include "agent/transfer/talk.h"
 
 #define ASKING_SPAN    192u // blocks; less than DIGEST_EARLY_MAX, or the sink's digest would wait for what it waits for
@@ -15,4 +16,4 @@
 #define ASKING_BATCH   8u // blocks in a message
 
 // The source is asked from the readers' threads. free it by its ops.
-struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, unsigned readers);
+struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, const struct coding *coding);

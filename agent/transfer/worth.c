@@ -6,41 +6,47 @@
 #define GRAINS  (BLOCKS_PIECE / BLOCKS_GRAIN)
 #define IN_VAIN 16 // less than one of so many pieces
 
-static void judge_first(struct worth *worth, const struct worth_now *now) {
-        bool gone = now->sent >= (uint64_t) WORTH_FIRST * BLOCKS_BLOCK;
-        bool long_ago = now->ms - worth->began_ms >= WORTH_SLOW_MS;
-        if (!gone && !long_ago)
-                return;
-        worth->link = long_ago ? WORTH_IS_SLOW : WORTH_IS_FAST;
+static void note(struct worth *worth, const struct worth_now *now) {
         worth->looked_ms = now->ms;
         worth->sent = now->sent;
-        worth->full_us = now->full_us;
+        worth->waited_us = now->waited_us;
+}
+
+static void judge_first(struct worth *worth, const struct worth_now *now) {
+        bool gone = now->sent - worth->sent >= (uint64_t) WORTH_FIRST * BLOCKS_BLOCK;
+        bool waits = now->waited_us - worth->waited_us >= WORTH_WAIT_MS * 1000u;
+        if (!gone && !waits)
+                return;
+        worth->link = waits ? WORTH_IS_SLOW : WORTH_IS_FAST;
+        note(worth, now);
 }
 
 static void look_again(struct worth *worth, const struct worth_now *now) {
         uint64_t ms = now->ms - worth->looked_ms;
         if (ms < WORTH_LOOK_MS)
                 return;
-        bool waiting = now->full_us - worth->full_us >= ms * 1000 * now->readers / 2;
-        if (waiting && (now->sent - worth->sent) * 1000 / ms < WORTH_SLOW)
+        bool waits = now->waited_us - worth->waited_us >= ms * 1000 / 2;
+        if (waits && (now->sent - worth->sent) * 1000 / ms < WORTH_SLOW)
                 worth->link = WORTH_IS_SLOW;
-        worth->looked_ms = now->ms;
-        worth->sent = now->sent;
-        worth->full_us = now->full_us;
+        note(worth, now);
 }
 
-bool worth_asking(struct worth *worth, const struct worth_now *now) {
-        if (!worth->began_ms)
-                worth->began_ms = now->ms;
+static bool link_is_slow(struct worth *worth, const struct worth_now *now) {
+        if (!worth->looked_ms)
+                note(worth, now);
         if (now->rate && now->rate < WORTH_SLOW)
-                worth->link = WORTH_IS_SLOW;
-        else if (worth->link == WORTH_UNKNOWN && worth->offered++ < WORTH_FIRST)
+                return true;
+        if (worth->link == WORTH_UNKNOWN && worth->offered++ < WORTH_FIRST)
                 return false;
         if (worth->link == WORTH_UNKNOWN)
                 judge_first(worth, now);
         else if (worth->link == WORTH_IS_FAST)
                 look_again(worth, now);
-        if (worth->link == WORTH_IS_FAST)
+        return worth->link != WORTH_IS_FAST; // as long as it is not known, asking is no loss
+}
+
+bool worth_asking(struct worth *worth, const struct worth_now *now) {
+        if (!link_is_slow(worth, now))
                 return false;
         if (worth->pause > 0) {
                 worth->pause--;
