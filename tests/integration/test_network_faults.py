@@ -4,6 +4,7 @@ goes on from the last verified range, and what arrives is what was sent."""
 
 import itertools
 import re
+import time
 
 import pytest
 
@@ -17,7 +18,7 @@ HOSTS = (HERE, THERE)
 SERIAL = itertools.count(1)  # no two VMs of one name: what is said of one is not said of the other
 MIB = 1 << 20
 LENGTH = 40  # MiB
-RATE = "160mbit"  # so that a copy takes some seconds, and a cut falls into it
+RATE = "64mbit"  # so that a copy takes some seconds, and a cut falls into it
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,38 @@ def test_fault_01_a_line_that_is_dead_for_longer_than_tcp_waits_for_us(lab, vm):
         lab.link("nantes", up=True)
     ended = wait_job(lab, ident, 90)
     assert_arrived(lab, vm, ended)
+
+
+def assert_resumed(ended, cuts=1):
+    """It went on: less than two seconds' worth was sent again for each cut."""
+    disk = disk_of(ended)
+    assert disk["resumed"] >= 1, disk
+    assert disk["bytes_wire"] < (LENGTH + 2 * 8 * cuts) * MIB * 1.02, disk
+
+
+@pytest.mark.parametrize("path", ["direct", "reverse", "relay"])
+def test_fault_01_connections_reset_in_the_middle_of_a_frame(lab, vm, path):
+    """Data flows all the time, so that each reset falls into a block."""
+    ident = start_move(lab, vm, THERE, "--path", path)
+    for mebibytes in (5, 14, 24):
+        wait_copied(lab, ident, mebibytes)
+        lab.reset("nantes")
+    ended = wait_job(lab, ident, 90)
+    assert_arrived(lab, vm, ended)
+    assert_resumed(ended, 3)
+
+
+@pytest.mark.parametrize("fault,host", [(9, HERE), (10, THERE)], ids=["source", "target"])
+def test_fault_09_10_an_agent_is_killed_in_the_copy_and_it_goes_on(lab, vm, fault, host):
+    ident = start_move(lab, vm, THERE)
+    for mebibytes in (8, 20):
+        wait_copied(lab, ident, mebibytes)
+        lab.kill(host, "agent")
+        time.sleep(0.2)
+        lab.start(host, "agent")
+    ended = wait_job(lab, ident, 90)
+    assert_arrived(lab, vm, ended)
+    assert_resumed(ended, 2)
 
 
 # Where a cut finds the job: before the first byte, in the copy, when all is sent and not yet synced, and after it.
