@@ -22,8 +22,9 @@ int plan_clone(struct fleet *fleet, const Drover__VmClone *request, const struct
 // The way back of a committed move. `done` is its plan, as the job kept it; ERROR_CONFLICT when its VM is no longer
 // where it was brought. A VM that has not run since, and whose first copy is still there, is revived; any other is
 // moved back.
-int plan_undo(struct fleet *fleet, const Drover__MovePlan *done, const char *job, const Drover__JobUndo *request,
-              Drover__MovePlan **ret, struct error *err);
+// `fresh`: the move has ended just now, and its hosts may not have told yet what came of it.
+int plan_undo(struct fleet *fleet, const Drover__MovePlan *done, const char *job, bool fresh,
+              const Drover__JobUndo *request, Drover__MovePlan **ret, struct error *err);
 // Does what stands in a VM's way stand in the way of this? Some obstacles only keep it from leaving its host.
 bool plan_obstacle_counts(const Drover__Obstacle *obstacle, bool clone, bool same_host);
 int plan_refused(const Drover__MovePlan *plan, struct error *err); // -1 with err when there are refusals, else 0

@@ -214,6 +214,9 @@ static void check_names(struct plan_context *context) {
                 return;
         for (size_t i = 0; i < target->n_vms; i++) {
                 const Drover__Domain *there = target->vms[i]->domain;
+                // The host that it came from may not have told yet that it left; the agent there looks again.
+                if (strcmp(there->uuid, plan->vm_uuid) == 0 && context->back)
+                        continue;
                 if (strcmp(there->uuid, plan->vm_uuid) == 0)
                         plan_refuse(
                                 context, "uuid-exists",

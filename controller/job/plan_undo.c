@@ -10,15 +10,23 @@
 
 #include <string.h>
 
-static const Drover__Retired *retired_copy(const struct fleet_host *host, const char *job) {
+// Of a move that has just ended it is there, told or not, if it was to stay.
+static bool has_first_copy(const struct plan_context *context, const char *job, bool fresh) {
+        const struct fleet_host *host = context->target;
         for (size_t i = 0; i < host->n_retired; i++)
                 if (strcmp(host->retired[i]->job, job) == 0)
-                        return host->retired[i];
-        return NULL;
+                        return true;
+        return fresh && !context->back->purge_source;
 }
 
-static int vm_is_gone(struct fleet *fleet, const Drover__MovePlan *done, const char *job, struct error *err) {
+static int vm_is_gone(struct fleet *fleet, const Drover__MovePlan *done, const char *job, bool fresh,
+                      struct error *err) {
         struct fleet_vm *vms[1];
+        const struct fleet_owner *owner = fleet_owner(fleet, done->vm_uuid);
+        if (fresh && owner && strcmp(owner->host_uuid, done->target_host) == 0)
+                return error_set(err, ERROR_BUSY,
+                                 "%s has not told yet of %s, which has just arrived: try again in a moment",
+                                 done->target_name, done->new_name);
         error_set(err, ERROR_CONFLICT, "%s is no longer at %s, where job %s brought it", done->new_name,
                   done->target_name, job);
         if (fleet_vms_by_uuid(fleet, done->vm_uuid, vms, 1) == 0) {
@@ -31,7 +39,7 @@ static int vm_is_gone(struct fleet *fleet, const Drover__MovePlan *done, const c
         return -1;
 }
 
-static int find(struct plan_context *context, const char *job, struct error *err) {
+static int find(struct plan_context *context, const char *job, bool fresh, struct error *err) {
         const Drover__MovePlan *done = context->back;
         const struct fleet_host *now = fleet_host_by_uuid(context->fleet, done->target_host);
         context->target = fleet_host_by_uuid(context->fleet, done->source_host);
@@ -42,23 +50,23 @@ static int find(struct plan_context *context, const char *job, struct error *err
                 error_hint(err, "drover vm move %s/%s SITE/HOST", done->target_name, done->new_name);
                 return -1;
         }
-        return context->vm ? 0 : vm_is_gone(context->fleet, done, job, err);
+        return context->vm ? 0 : vm_is_gone(context->fleet, done, job, fresh, err);
 }
 
 // Every image as the move left it, the definition too, and the first ones still there.
-static bool can_revive(const struct plan_context *context, const char *job) {
+static bool can_revive(const struct plan_context *context, const char *job, bool fresh) {
         const Drover__MovePlan *done = context->back;
         const Drover__Domain *domain = context->vm->domain;
         return done->images_version[0] && strcmp(domain->images_version, done->images_version) == 0 &&
                strcmp(domain->definition_sha256, done->target_definition_sha256) == 0 &&
                strcmp(domain->name, done->new_name) == 0 && !plan_domain_active(domain) &&
-               retired_copy(context->target, job) != NULL;
+               has_first_copy(context, job, fresh);
 }
 
-static void say_why_not(const struct plan_context *context, const char *job) {
+static void say_why_not(const struct plan_context *context, const char *job, bool fresh) {
         const Drover__MovePlan *done = context->back;
         const Drover__Domain *domain = context->vm->domain;
-        if (!retired_copy(context->target, job))
+        if (!has_first_copy(context, job, fresh))
                 plan_warn(context, "its first copy at %s has been purged: its images are carried back",
                           done->source_name);
         else if (plan_domain_active(domain))
@@ -137,10 +145,10 @@ static Drover__VmMove *move_back(const Drover__MovePlan *done, const Drover__Job
         return request;
 }
 
-int plan_undo(struct fleet *fleet, const Drover__MovePlan *done, const char *job, const Drover__JobUndo *request,
-              Drover__MovePlan **ret, struct error *err) {
+int plan_undo(struct fleet *fleet, const Drover__MovePlan *done, const char *job, bool fresh,
+              const Drover__JobUndo *request, Drover__MovePlan **ret, struct error *err) {
         struct plan_context context = {.fleet = fleet, .back = done};
-        if (find(&context, job, err) < 0)
+        if (find(&context, job, fresh, err) < 0)
                 return -1;
         Drover__VmMove *move = move_back(done, request);
         context.request = move;
@@ -148,12 +156,12 @@ int plan_undo(struct fleet *fleet, const Drover__MovePlan *done, const char *job
         if (r == 0) {
                 context.plan = new (Drover__MovePlan);
                 drover__move_plan__init(context.plan);
-                if (can_revive(&context, job))
+                if (can_revive(&context, job, fresh))
                         plan_revival(&context);
                 else
                         plan_fill_move(&context);
                 if (!context.plan->revives)
-                        say_why_not(&context, job);
+                        say_why_not(&context, job, fresh);
                 context.plan->undoes = memory_string(job);
                 *ret = context.plan;
         }

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define UNDO_FRESH_MS 5000 // within which hosts have told what came of a job
+
 // To the host that the VM is at: the epoch under which it may leave.
 int planned_new(struct runner *runner, const struct recipe *recipe, const Drover__MovePlan *plan,
                 const struct runner_caller *caller, struct job **ret, struct error *err) {
@@ -172,7 +174,8 @@ int runner_plan_undo(struct runner *runner, const char *id, const Drover__JobUnd
         if (r == 0)
                 r = check_undoable(runner, job, err);
         if (r == 0)
-                r = plan_undo(runner->fleet, job->plan, job->row.id, request, ret, err);
+                r = plan_undo(runner->fleet, job->plan, job->row.id,
+                              clock_wall_ms() - job->row.finished_ms < UNDO_FRESH_MS, request, ret, err);
         job_free(job);
         return r;
 }

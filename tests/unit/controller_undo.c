@@ -37,6 +37,15 @@ static void tell_retired(struct fleet_host *host, const char *job) {
         must(fleet_apply(fleet, host, &part, &err), &err);
 }
 
+static void ended_before(const char *job, int64_t ms) {
+        struct error err = ERROR_INIT;
+        struct store_job row = {0};
+        assert_int_equal(store_job_get(store, job, &row, &err), 1);
+        row.finished_ms -= ms;
+        must(store_job_put(store, &row, &err), &err);
+        store_job_fini(&row);
+}
+
 // erp is moved from lyon to nantes, where it is called erp-2, into another pool and on another bridge.
 static void move_away(const char *state) {
         Drover__VmMove request = DROVER__VM_MOVE__INIT;
@@ -59,6 +68,7 @@ static void move_away(const char *state) {
         proto_free(&plan->base);
         plan = NULL;
         finish(moved, "done");
+        ended_before(moved, 60000);
         n_asked = n_answered = 0;
 }
 
@@ -199,6 +209,23 @@ static void without_its_first_copy_or_with_another_definition_it_is_moved_back(v
         proto_free(&plan->base);
 }
 
+static void what_hosts_have_not_told_yet_after_a_move_is_no_reason_against_its_undoing(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        move_away("shut off");
+        ended_before(moved, -60000); // this moment
+        tell_picture(nantes, domain_now("shut off", "v1"),
+                     50 * GIB); // lyon has told nothing: defined there, not retired
+        must(ask_undo(DROVER__STOP_MODE__STOP_MODE_NONE, &err), &err);
+        assert_true(plan->revives);
+        assert_int_equal(plan->n_refusals, 0);
+        proto_free(&plan->base);
+        tell_picture(nantes, NULL, 50 * GIB);
+        assert_int_equal(ask_undo(DROVER__STOP_MODE__STOP_MODE_NONE, &err), -1);
+        assert_error(err, ERROR_BUSY,
+                     "nantes/kvm2 has not told yet of erp-2, which has just arrived: try again in a moment");
+}
+
 static void fault_70_a_first_name_that_is_taken_meanwhile_is_refused(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
@@ -315,6 +342,7 @@ int main(void) {
                 RUNNER_TEST(the_plan_of_a_revival_says_so),
                 RUNNER_TEST(a_vm_that_ran_since_is_moved_back_to_where_it_was),
                 RUNNER_TEST(without_its_first_copy_or_with_another_definition_it_is_moved_back),
+                RUNNER_TEST(what_hosts_have_not_told_yet_after_a_move_is_no_reason_against_its_undoing),
                 RUNNER_TEST(fault_70_a_first_name_that_is_taken_meanwhile_is_refused),
                 RUNNER_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_undo),
                 RUNNER_TEST(a_failed_undo_leaves_the_vm_where_it_is),
