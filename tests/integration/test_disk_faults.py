@@ -5,6 +5,7 @@ The pools are file systems on devices of their own (lab pool), whose errors are 
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,7 @@ def assert_as_before(lab, vm, path, data):
     assert images(lab, THERE, vm) == [] and leftovers(lab, THERE) == [] and leftovers(lab, HERE) == []
     lab.virsh(HERE, "start", vm)
     lab.virsh(HERE, "destroy", vm)
+    wait_for("off in the inventory", 10, lambda: known(lab, vm)["state"] == "shut off")
 
 
 def test_fault_19_a_disk_that_fills_while_it_is_copied_to(lab, vm, pool):
@@ -99,6 +101,39 @@ def test_fault_20_a_place_that_cannot_be_read_is_named(lab, vm, pool):
     assert ended["state"] == "failed" and ended["error"]["code"] == "io", ended
     assert re.search(r"vda: .*read at (1[2-9]|2\d)\.\d MiB: Input/output error", ended["error"]["message"]), ended["error"]
     assert defined_on(lab, HOSTS, vm) == [HERE] and images(lab, THERE, vm) == [] and leftovers(lab, THERE) == []
+
+
+def without_a_head(record):
+    record.write_bytes(b"\xa5" * 4096 + record.read_bytes()[4096:])
+
+
+def cut_in_an_entry(record):
+    record.write_bytes(record.read_bytes()[:4096 + 24])
+
+
+def with_other_entries(record):
+    whole = record.read_bytes()
+    record.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
+
+
+@pytest.mark.parametrize("tear", [without_a_head, cut_in_an_entry, with_other_entries])
+def test_fault_22_a_torn_record_of_what_was_verified(lab, vm, tear):
+    """Nothing is believed for which there is no whole entry, and no entry that is not the hash of what the source has."""
+    data = new_vm(lab, vm, mebibytes=32)
+    faults = Faults(lab, THERE)
+    faults.set("agent.receive.block", "nth 20 hold")
+    ident = start_move(lab, vm, THERE)
+    wait_for("in the middle of the copy", 20, lambda: faults.held("agent.receive.block"))
+    folder = Path(lab.file(THERE, f"{POOL}/.drover"))
+    wait_for("some of it is recorded", 10, lambda: any(record.stat().st_size > 4096 for record in folder.glob("*.ranges")))
+    lab.kill(THERE, "agent")
+    faults.clear()
+    (record,) = folder.glob("*.ranges")
+    tear(record)
+    lab.start(THERE, "agent")
+    assert wait_job(lab, ident)["state"] == "done"
+    assert lab.exec(THERE, "sha256sum", f"{POOL}/{vm}.raw").stdout.split()[0] == data
+    assert leftovers(lab, THERE) == []
 
 
 def test_fault_23_a_sync_that_fails_once_and_then_succeeds(lab, vm):
