@@ -241,6 +241,12 @@ static void a_byte_that_changes_on_the_way_is_found(void **state) {
         end(&pair);
 }
 
+// The clock jumps over both limits at once, so either may be the one that is noticed.
+static bool tells_of_silence(const struct error *err) {
+        return strstr(err->message, ": no byte has moved for 4 seconds") ||
+               strstr(err->message, ": nothing was heard of the s");
+}
+
 static void fault_02_a_black_hole_is_left_after_4_seconds(void **state) {
         (void) state;
         struct rig_pair pair;
@@ -259,9 +265,9 @@ static void fault_02_a_black_hole_is_left_after_4_seconds(void **state) {
         pthread_join(pair.sink.thread, NULL);
         rig_wires_end(&wires);
         assert_int_equal(pair.sink.err.code, ERROR_TIMEOUT);
-        assert_non_null(strstr(pair.sink.err.message, ": no byte has moved for 4 seconds"));
+        assert_true(tells_of_silence(&pair.sink.err));
         assert_int_equal(pair.source.err.code, ERROR_TIMEOUT);
-        assert_non_null(strstr(pair.source.err.message, ": no byte has moved for 4 seconds"));
+        assert_true(tells_of_silence(&pair.source.err));
         end(&pair);
 }
 
