@@ -22,6 +22,7 @@ class Bare:
             if receiver.stdout.readline() != "listening\n":
                 raise RuntimeError("bare does not listen")
             sent = self.lab.exec(source, self.program, "send", source_file, self.lab.address(target), PORT, threads, self.certificates[target])
+            receiver.wait(10)  # and its port is free again
             return float(sent.stdout)
         finally:
             receiver.terminate()
