@@ -32,7 +32,7 @@ class Bare:
     def choose(self, source, source_file, target, target_file, rest):
         """As many threads as are fastest here, by the better of two tries each."""
         tried = {}
-        for threads in (1, 2, 3, 4, 6):
+        for threads in (1, 2, 4):
             times = []
             for _ in range(2):
                 rest()
