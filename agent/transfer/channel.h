@@ -7,8 +7,8 @@
  * begins on the same connection (relay).
  *
  * Deadlines: channel_set_deadline() bounds a phase (handshake, hello) as a whole. Without one, CHANNEL_IDLE_MS
- * without a byte on any stream of the flow end it (both ends say on the conversation that they are alive), and so does
- * a frame or a block that takes CHANNEL_FRAME_MS (a peer that sends a byte a second, fault 3).
+ * in which nothing arrives on any stream of the flow end it (both ends say on the conversation that they are alive),
+ * and so does a frame or a block that takes CHANNEL_FRAME_MS (a peer that sends a byte a second, fault 3).
  */
 #include "agent/transfer/flow.h"
 #include "common/buffer.h"
@@ -16,7 +16,7 @@
 #include "proto/codec.h"
 #include <netinet/in.h>
 
-#define CHANNEL_IDLE_MS    4000u
+#define CHANNEL_IDLE_MS    5000u
 #define CHANNEL_ALIVE_MS   1000u // between two signs of life
 #define CHANNEL_FRAME_MS   300000u
 #define CHANNEL_CONNECT_MS 3000u

@@ -21,6 +21,8 @@ static const double usual_ratio[CHOICE_LEVELS] = {1, 0.46, 0.435, 0.42, 0.405, 0
 #define ONE_STREAM  30e6  // bytes a second that one stream is sure to carry
 #define BUSY        0.5   // of the time waited for the network: it is what everything waits for
 #define NOT_BUSY    0.15
+#define GROWTH      1.25
+#define FASTEST     100e9
 
 void choice_init(struct choice *choice, unsigned streams) {
         *choice = (struct choice){.streams = streams, .active = streams, .now = CHOICE_START, .before = CHOICE_START};
@@ -76,8 +78,10 @@ static void learn(struct choice *choice, const struct choice_sample *sample) {
                 choice->link = blend(choice->link, wire);
         else if (sample->waiting < NOT_BUSY && choice->now == 0)
                 choice->link = 0;
-        else if (choice->link > 0 && wire * 1.25 > choice->link)
-                choice->link = sample->waiting < NOT_BUSY ? wire * 1.25 : wire > choice->link ? wire : choice->link;
+        else if (choice->link > 0 && sample->waiting < NOT_BUSY && choice->link < FASTEST)
+                choice->link *= GROWTH; // it takes more than was believed; how much, only trying will tell
+        else if (choice->link > 0 && wire > choice->link)
+                choice->link = wire;
         for (unsigned i = 0; i < CHOICE_LEVELS; i++)
                 choice->barred[i] -= sample->seconds;
 }
@@ -101,9 +105,10 @@ static void change(struct choice *choice, unsigned to) {
         choice->since = 0;
 }
 
-// A harder level than the one before that turned out slower goes back: the processors had less to spare than it seemed.
+// What turned out slower than what was before goes back: the processors had less to spare, or the link takes less, than
+// it seemed.
 static bool take_back(struct choice *choice) {
-        if (choice->now <= choice->before || choice->since < PATIENCE || choice->pace_before <= 0)
+        if (choice->now == choice->before || choice->since < PATIENCE || choice->pace_before <= 0)
                 return false;
         bool bad = choice->pace < TOO_BAD * choice->pace_before;
         unsigned from = choice->now, to = choice->before;

@@ -35,7 +35,7 @@ struct flow {
         uint64_t bytes_total;
         atomic_uint_least64_t bytes_done, bytes_wire, bytes_zero, bytes_kept, bytes_resent, bytes_reused;
         atomic_uint_least64_t rate;     // the limit in force, bytes a second; 0: none
-        atomic_uint_least64_t moved_at; // when a byte last moved on any stream, monotonic ms
+        atomic_uint_least64_t moved_at; // when something last arrived on any stream, monotonic ms
         atomic_uint level;              // of compression
         atomic_bool stopping;
         int wake_fd;               // of the conversation: there is something to say, or an end

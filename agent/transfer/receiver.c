@@ -23,19 +23,24 @@ struct receiver {
         struct writers writers;
         struct talk talk;
         uint64_t have_at; // what is before it has been told
-        bool begun, told, ended, closed, answering;
+        bool wanted, begun, told, ended, closed, answering;
         uint8_t digest[DIGEST_BYTES], theirs[DIGEST_BYTES];
 };
 
 // ---- the beginning
-static int begin(struct receiver *receiver, const Drover__DataBegin *begin, struct error *err) {
+static void want(struct receiver *receiver, const Drover__DataBegin *begin) {
+        const struct transfer_target *target = receiver->target;
+        receiver->wanted = true;
+        receiver->copy.flow.bytes_total = begin->bytes;
+        writers_want(&receiver->writers, begin->bytes, target->verified_fd, target->image);
+}
+
+// The sink is ready: the streams may bring what they have.
+static int begin(struct receiver *receiver, struct error *err) {
         struct flow *flow = &receiver->copy.flow;
         const struct transfer_target *target = receiver->target;
-        if (writers_begin(&receiver->writers, begin->bytes, target->verified_fd, target->image, err) < 0)
-                return -1;
-        flow->bytes_total = begin->bytes;
-        flow_set_digest(flow, digest_new(begin->bytes));
         receiver->begun = true;
+        flow_set_digest(flow, digest_new(flow->bytes_total));
         receiver->receiving.verified = receiver->writers.verified;
         if (target->answerer) {
                 if (target->answerer->ops->begin(target->answerer, &receiver->receiving, &receiver->talk, err) < 0)
@@ -102,9 +107,11 @@ static int say_done(struct receiver *receiver, struct error *err) {
 // ---- the conversation
 static int hear(struct receiver *receiver, const Drover__DataEnvelope *envelope, struct error *err) {
         struct answerer *answerer = receiver->receiving.answerer;
-        if (!receiver->begun && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_BEGIN)
-                return begin(receiver, envelope->begin, err);
-        if (receiver->begun && !receiver->ended && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_END)
+        if (!receiver->wanted && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_BEGIN) {
+                want(receiver, envelope->begin);
+                return 0;
+        }
+        if (receiver->wanted && !receiver->ended && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_END)
                 return hear_end(receiver, envelope->end, err);
         if (answerer && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_NAMES)
                 return answerer->ops->ask(answerer, envelope->names, err);
@@ -116,6 +123,8 @@ static int converse(struct receiver *receiver, struct error *err) {
                 _cleanup_(proto_free_p) ProtobufCMessage *message = NULL;
                 if (flow_stopping(&receiver->copy.flow))
                         return 0;
+                if (!receiver->begun && atomic_load(&receiver->writers.begun) && begin(receiver, err) < 0)
+                        return -1;
                 if (receiver->begun && !receiver->told && tell_have(receiver, err) < 0)
                         return -1;
                 if (receiver->ended && !receiver->closed && atomic_load(&receiver->receiving.running) == 0 &&

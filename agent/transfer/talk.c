@@ -25,7 +25,6 @@ void talk_init(struct talk *talk, struct flow *flow, struct channel *channel, co
         pthread_mutex_init(&talk->mutex, NULL);
         flow_condition(&talk->said);
         channel_set_patient(channel);
-        talk->heard_at = clock_ms(flow->clock);
 }
 
 static struct talk_frame *take(struct talk *talk) {
@@ -85,6 +84,7 @@ static int say_posted(struct talk *talk, struct error *err) {
         bool any = false;
         for (struct talk_frame *frame; result == 0 && (frame = take(talk)); any = true) {
                 result = channel_write(talk->channel, frame->bytes, frame->length, err);
+                atomic_fetch_add(&talk->flow->bytes_wire, frame->length);
                 free(frame);
         }
         if (!any || result < 0)
@@ -105,12 +105,9 @@ static int say_alive(struct talk *talk, struct error *err) {
 
 static int check_silence(const struct talk *talk, struct error *err) {
         uint64_t now = clock_ms(talk->flow->clock), moved_at = atomic_load(&talk->flow->moved_at);
-        if (now > moved_at && now - moved_at >= CHANNEL_IDLE_MS)
-                return error_set(err, ERROR_TIMEOUT, "no byte has moved for %u seconds", CHANNEL_IDLE_MS / 1000);
-        if (now - talk->heard_at >= TALK_SILENCE_MS)
-                return error_set(err, ERROR_TIMEOUT, "nothing was heard of %s for %u seconds", talk->peer,
-                                 TALK_SILENCE_MS / 1000);
-        return 0;
+        if (now <= moved_at || now - moved_at < CHANNEL_IDLE_MS)
+                return 0;
+        return error_set(err, ERROR_TIMEOUT, "nothing has arrived for %u seconds", CHANNEL_IDLE_MS / 1000);
 }
 
 static bool wait_for_wake(const struct talk *talk) {
@@ -125,13 +122,12 @@ int talk_next(struct talk *talk, bool deaf, Drover__DataEnvelope **ret, struct e
         if (say_posted(talk, err) < 0 || say_alive(talk, err) < 0)
                 return -1;
         if (deaf) // what it says waits for us
-                talk->heard_at = clock_ms(talk->flow->clock);
+                atomic_store(&talk->flow->moved_at, clock_ms(talk->flow->clock));
         if (!(deaf ? wait_for_wake(talk) : channel_await(talk->channel, talk->flow->wake_fd, FLOW_TICK_MS))) {
                 if (read(talk->flow->wake_fd, &woken, sizeof woken) < 0)
                         return check_silence(talk, err); // nobody woke us: the time is over
                 return 0;
         }
-        talk->heard_at = clock_ms(talk->flow->clock);
         if (channel_receive(talk->channel, (Drover__DataEnvelope **) &message, err) < 0)
                 return -1;
         Drover__DataEnvelope *envelope = (Drover__DataEnvelope *) message;

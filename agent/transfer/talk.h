@@ -10,13 +10,11 @@
 #define TALK_POSTED_MAX 256u // frames that wait to be said; whoever posts one more waits
 // Without a sign of life for so long the peer, or the way to it, is gone: what we write still finds room in our own
 // socket for a while, and so counts as moved (fault 2). Signs of life can be late on a line that is full.
-#define TALK_SILENCE_MS 20000u
 
 struct talk {
         struct flow *flow;
         struct channel *channel;
-        const char *peer; // "the sink", for messages
-        uint64_t said_at, heard_at;
+        const char *peer;      // "the sink", for messages
         bool told;             // the peer has said why it failed
         pthread_mutex_t mutex; // of what follows
         pthread_cond_t said;

@@ -57,7 +57,7 @@ struct transfer_target {
 // Sends what the source gives. guest: that is what the guest sees, not the file as it is. Fails with ERROR_UNREACHABLE
 // when the path cannot be had, within 4 s if nobody answers there and within 10 s if somebody else does, ERROR_DENIED
 // for a bad ticket, ERROR_IO with "read at OFFSET" for a bad disk (never filled with zeros), ERROR_STALE when the image
-// was changed meanwhile, ERROR_CANCELLED, ERROR_TIMEOUT when no byte moves for CHANNEL_IDLE_MS. The source is the
+// was changed meanwhile, ERROR_CANCELLED, ERROR_TIMEOUT when nothing arrives for CHANNEL_IDLE_MS. The source is the
 // caller's.
 int transfer_send(struct transfers *transfers, const Drover__TransferOrder *order, const char *disk,
                   struct source *source, bool guest, const struct transfer_observer *observer,

@@ -53,11 +53,17 @@ __attribute__((format(printf, 3, 4))) static int end_wait(struct wire *wire, enu
         return -1;
 }
 
-static void moved(struct wire *wire, size_t bytes) {
+// The conversation counts for itself what it says (talk.c): signs of life are no progress.
+static void count(struct wire *wire, size_t bytes) {
+        if (wire->flow && !wire->patient)
+                atomic_fetch_add_explicit(&wire->flow->bytes_wire, bytes, memory_order_relaxed);
+}
+
+// Only what arrives shows that the other end is there: what is sent into a black hole fills a buffer first.
+static void arrived(struct wire *wire, size_t bytes) {
         uint64_t now = clock_ms(wire->clock);
         atomic_store_explicit(wire->flow ? &wire->flow->moved_at : &wire->own_moved_at, now, memory_order_relaxed);
-        if (wire->flow)
-                atomic_fetch_add_explicit(&wire->flow->bytes_wire, bytes, memory_order_relaxed);
+        count(wire, bytes);
 }
 
 static bool gives_up(const struct wire *wire) {
@@ -79,7 +85,7 @@ static int check_time(struct wire *wire, uint64_t since, bool ready) {
         if (wire->deadline && now >= wire->deadline)
                 return end_wait(wire, ERROR_TIMEOUT, "the peer did not answer in time");
         if (!wire->deadline && !ready && now > since && now - since >= CHANNEL_IDLE_MS)
-                return end_wait(wire, ERROR_TIMEOUT, "no byte has moved for %u seconds", CHANNEL_IDLE_MS / 1000);
+                return end_wait(wire, ERROR_TIMEOUT, "nothing has arrived for %u seconds", CHANNEL_IDLE_MS / 1000);
         if (wire->unit_began && now - wire->unit_began >= CHANNEL_FRAME_MS)
                 return end_wait(wire, ERROR_TIMEOUT, "the peer is too slow: a block took more than 5 minutes");
         return 0;
@@ -126,7 +132,7 @@ static ssize_t send_some(struct wire *wire, const uint8_t *bytes, size_t length)
         for (;;) {
                 ssize_t n = send(wire->fd, bytes, length, MSG_NOSIGNAL);
                 if (n > 0) {
-                        moved(wire, (size_t) n);
+                        count(wire, (size_t) n);
                         return n;
                 }
                 if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -155,7 +161,7 @@ static int fill(struct wire *wire) {
                         wire->in_at = 0;
                         wire->in_length = (size_t) n;
                         wire->ended = n == 0;
-                        moved(wire, (size_t) n);
+                        arrived(wire, (size_t) n);
                         return n > 0;
                 }
                 if (errno != EAGAIN && errno != EINTR)

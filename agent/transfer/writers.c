@@ -14,12 +14,12 @@ void writers_init(struct writers *writers, struct flow *flow, struct sink *sink)
         writers->sink = sink;
         writers->running = WRITERS_COUNT;
         pthread_mutex_init(&writers->mutex, NULL);
-        flow_condition(&writers->ended);
+        flow_condition(&writers->changed);
 }
 
 void writers_fini(struct writers *writers) {
         verified_free(writers->verified);
-        pthread_cond_destroy(&writers->ended);
+        pthread_cond_destroy(&writers->changed);
         pthread_mutex_destroy(&writers->mutex);
 }
 
@@ -28,7 +28,20 @@ int writers_begin(struct writers *writers, uint64_t bytes, int verified_fd, cons
         // The record is emptied before the image is: it never speaks of what is not there.
         if (verified_fd >= 0 && verified_open(verified_fd, image, bytes, &writers->verified, &writers->fresh, err) < 0)
                 return -1;
-        return sink_begin(writers->sink, bytes, writers->fresh, err);
+        if (sink_begin(writers->sink, bytes, writers->fresh, err) < 0)
+                return -1;
+        atomic_store(&writers->begun, true);
+        return 0;
+}
+
+void writers_want(struct writers *writers, uint64_t bytes, int verified_fd, const char *image) {
+        pthread_mutex_lock(&writers->mutex);
+        writers->bytes = bytes;
+        writers->verified_fd = verified_fd;
+        writers->image = image;
+        writers->wanted = true;
+        pthread_cond_broadcast(&writers->changed);
+        pthread_mutex_unlock(&writers->mutex);
 }
 
 // ---- a parcel
@@ -107,7 +120,7 @@ static void write_all(struct writers *writers) {
         }
         pthread_mutex_lock(&writers->mutex);
         writers->running--;
-        pthread_cond_broadcast(&writers->ended);
+        pthread_cond_broadcast(&writers->changed);
         pthread_mutex_unlock(&writers->mutex);
 }
 
@@ -125,7 +138,7 @@ static bool await_writers(struct writers *writers) {
         uint64_t until = clock_ms(writers->flow->clock) + WRITERS_SYNC_MS;
         pthread_mutex_lock(&writers->mutex);
         while (writers->running > 0 && clock_ms(writers->flow->clock) < until)
-                flow_tick(&writers->ended, &writers->mutex);
+                flow_tick(&writers->changed, &writers->mutex);
         bool ended = writers->running == 0;
         pthread_mutex_unlock(&writers->mutex);
         return ended;
@@ -138,15 +151,38 @@ static bool something_to_sync(const struct writers *writers, uint64_t *mark) {
         return something;
 }
 
+static bool await_want(struct writers *writers) {
+        pthread_mutex_lock(&writers->mutex);
+        while (!writers->wanted && !flow_stopping(writers->flow))
+                flow_tick(&writers->changed, &writers->mutex);
+        bool wanted = writers->wanted;
+        pthread_mutex_unlock(&writers->mutex);
+        return wanted;
+}
+
+static bool begin_as_wanted(struct writers *writers) {
+        struct error why = ERROR_INIT;
+        if (atomic_load(&writers->begun)) // on one host, beforehand
+                return true;
+        if (!await_want(writers))
+                return false;
+        if (writers_begin(writers, writers->bytes, writers->verified_fd, writers->image, &why) < 0)
+                flow_fail(writers->flow, &why);
+        flow_wake(writers->flow);
+        return atomic_load(&writers->begun);
+}
+
 static void sync_all(struct writers *writers) {
         struct flow *flow = writers->flow;
         struct error why = ERROR_INIT;
         uint64_t mark = 0;
+        if (!begin_as_wanted(writers))
+                return;
         while (!await_writers(writers))
                 if (!atomic_load(&writers->sink->failed) && something_to_sync(writers, &mark) &&
                     commit(writers, &why) < 0)
                         flow_fail(flow, &why);
-        if (atomic_load(&writers->sink->failed) || !flow->digest) // it never began
+        if (atomic_load(&writers->sink->failed))
                 return;
         bool whole = !flow_stopping(flow);
         if ((whole && fault_point("agent.receive.before-sync", &why) < 0) || commit(writers, &why) < 0 ||

@@ -18,14 +18,21 @@ struct writers {
         struct sink *sink;
         struct verified *verified; // NULL: nothing is remembered
         bool fresh;
+        atomic_bool begun;     // record and sink are ready
         atomic_bool settled;   // all is written, synced and recorded
         pthread_mutex_t mutex; // of what follows
-        pthread_cond_t ended;
+        pthread_cond_t changed;
         unsigned running; // writers
+        bool wanted;      // to begin, with this:
+        uint64_t bytes;
+        int verified_fd;
+        const char *image;
 };
 void writers_init(struct writers *writers, struct flow *flow, struct sink *sink);
 void writers_fini(struct writers *writers);
 // The image's length is known: opens the record, makes the sink ready. fd as in transfer_target.
 int writers_begin(struct writers *writers, uint64_t bytes, int verified_fd, const char *image, struct error *err);
+// The same on the syncer's thread, because a disk may take its time; the conversation is woken when it has begun.
+void writers_want(struct writers *writers, uint64_t bytes, int verified_fd, const char *image);
 // Thread n of WRITERS_THREADS: the last one is the syncer. Fails the flow; wakes the conversation when all is settled.
 void writers_work(struct writers *writers, unsigned n);

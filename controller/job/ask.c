@@ -32,16 +32,47 @@ int ask_begin(struct job *job, struct job_step *step, struct error *err) {
         return 0;
 }
 
-// Each attempt takes the next path; a forced path is the only one.
-static Drover__TransferPath path_for(const struct job *job, uint32_t attempt) {
-        static const Drover__TransferPath order[] = {DROVER__TRANSFER_PATH__PATH_DIRECT,
-                                                     DROVER__TRANSFER_PATH__PATH_REVERSE,
-                                                     DROVER__TRANSFER_PATH__PATH_RELAY};
-        return job->plan->path ? job->plan->path : order[(attempt - 1) % ARRAY_SIZE(order)];
+static const Drover__TransferPath paths[] = {DROVER__TRANSFER_PATH__PATH_DIRECT, DROVER__TRANSFER_PATH__PATH_REVERSE,
+                                             DROVER__TRANSFER_PATH__PATH_RELAY};
+
+#define N_PATHS ((unsigned) ARRAY_SIZE(paths))
+
+static struct job_step *other_end(struct job *job, const struct job_step *step) {
+        for (unsigned i = 0; i < job->n_steps; i++) {
+                struct job_step *other = &job->steps[i];
+                if (other != step && other->group == step->group && other->undo == step->undo &&
+                    other->row.attempt == step->row.attempt && other->ticket_attempt == step->row.attempt)
+                        return other;
+        }
+        return NULL;
 }
 
-static int new_ticket(const struct job *job, const struct job_step *step, const char *disk, ProtobufCBinaryData *ret,
-                      struct error *err) {
+// Each attempt takes the next path, beginning with the one that worked last; a forced path is the only one. Both ends
+// of an attempt take the same.
+static Drover__TransferPath path_for(struct job *job, const struct job_step *step, const char *disk) {
+        const struct job_step *other = other_end(job, step);
+        struct job_transfer *transfer = job_transfer(job, disk);
+        if (job->plan->path)
+                return job->plan->path;
+        if (other)
+                return other->path;
+        if (step->row.attempt == 1)
+                transfer->path_shift = job->path_first;
+        return paths[(step->row.attempt - 1 + transfer->path_shift) % N_PATHS];
+}
+
+// Something has come over this path: what is cut is tried again on it, and so is the next disk.
+static void path_worked(struct job *job, struct job_transfer *transfer, const struct job_step *step) {
+        for (unsigned i = 0; i < N_PATHS; i++) {
+                if (paths[i] != step->path)
+                        continue;
+                job->path_first = i;
+                transfer->path_shift = i + N_PATHS - step->row.attempt % N_PATHS;
+        }
+}
+
+static int new_ticket(const struct job *job, const struct job_step *step, const char *disk, Drover__TransferPath path,
+                      ProtobufCBinaryData *ret, struct error *err) {
         Drover__Ticket *ticket = new (Drover__Ticket);
         struct buffer bytes;
         buffer_init(&bytes, 0);
@@ -51,7 +82,7 @@ static int new_ticket(const struct job *job, const struct job_step *step, const 
         ticket->attempt = step->row.attempt;
         ticket->source_host = memory_string(job->plan->source_host);
         ticket->sink_host = memory_string(job->plan->target_host);
-        ticket->path = path_for(job, step->row.attempt);
+        ticket->path = path;
         int r = authority_ticket(job->runner->authority, ticket, &bytes, err);
         if (r == 0) {
                 ret->len = bytes.length;
@@ -65,21 +96,15 @@ static int new_ticket(const struct job *job, const struct job_step *step, const 
 
 // Both ends of one attempt need the same ticket: the end that is asked first has it made, and it is kept beside the
 // step.
-static int shared_ticket(struct job *job, struct job_step *step, const char *disk, ProtobufCBinaryData *ret,
-                         struct error *err) {
-        for (unsigned i = 0; i < job->n_steps; i++) {
-                struct job_step *other = &job->steps[i];
-                if (other == step || other->group != step->group || other->undo != step->undo ||
-                    other->row.attempt != step->row.attempt)
-                        continue;
-                if (other->ticket_attempt != step->row.attempt)
-                        continue;
-                ret->len = other->ticket.length;
-                ret->data = memory_new(ret->len + 1);
-                memcpy(ret->data, other->ticket.data, ret->len);
-                return 0;
-        }
-        return new_ticket(job, step, disk, ret, err);
+static int shared_ticket(struct job *job, struct job_step *step, const char *disk, Drover__TransferPath path,
+                         ProtobufCBinaryData *ret, struct error *err) {
+        const struct job_step *other = other_end(job, step);
+        if (!other)
+                return new_ticket(job, step, disk, path, ret, err);
+        ret->len = other->ticket.length;
+        ret->data = memory_new(ret->len + 1);
+        memcpy(ret->data, other->ticket.data, ret->len);
+        return 0;
 }
 
 static void set_peer(Drover__TransferOrder *order, const struct fleet_host *host) {
@@ -89,14 +114,14 @@ static void set_peer(Drover__TransferOrder *order, const struct fleet_host *host
 
 static int make_order(struct job *job, struct job_step *step, const char *disk, Drover__TransferOrder **ret,
                       struct error *err) {
-        Drover__TransferPath path = path_for(job, step->row.attempt);
+        Drover__TransferPath path = path_for(job, step, disk);
         const struct fleet_host *source = fleet_host_by_uuid(job->runner->fleet, job->plan->source_host);
         const struct fleet_host *sink = fleet_host_by_uuid(job->runner->fleet, job->plan->target_host);
         if (!source || !sink)
                 return error_set(err, ERROR_NOT_FOUND, "a host of this job has been removed");
         Drover__TransferOrder *order = new (Drover__TransferOrder);
         drover__transfer_order__init(order);
-        if (shared_ticket(job, step, disk, &order->ticket, err) < 0) {
+        if (shared_ticket(job, step, disk, path, &order->ticket, err) < 0) {
                 proto_free(&order->base);
                 return -1;
         }
@@ -270,6 +295,12 @@ void ask_progress(struct job *job, struct job_step *step, const Drover__AgentPro
                 shape_heard(job, step, progress->transfer);
         struct job_transfer *transfer = job_transfer(job, progress->transfer->disk);
         job_transfer_heard(transfer, progress->transfer, step->row.attempt, from_sink);
-        if (from_sink)
-                transfer->attempt = step->row.attempt;
+        if (!from_sink)
+                return;
+        transfer->attempt = step->row.attempt;
+        const Drover__TransferState *state = progress->transfer;
+        if (state->bytes_done > 0 && step->path)
+                path_worked(job, transfer, step);
+        if (state->bytes_done > state->bytes_kept + state->bytes_zero)
+                job->transient_failures = 0; // something new: what is cut now is tried again at once
 }

@@ -134,12 +134,29 @@ static int retry_group(struct job *job, unsigned group, struct error *err) {
         return 0;
 }
 
-// Reachability can be waited for; anything else may happen to a copy a few times and to other steps never.
+// Reachability can be waited for, and so can a line that cuts, stops or garbles what a copy sends.
+static bool will_pass(const struct job_step *failed) {
+        return ask_is_transient(failed->error.code) ||
+               (failed->kind->copies && (failed->error.code == ERROR_TIMEOUT || failed->error.code == ERROR_TLS));
+}
+
+// Anything else may happen to a copy a few times and to other steps never.
 static bool may_retry(struct job *job, const struct job_step *failed) {
-        if (ask_is_transient(failed->error.code))
+        if (will_pass(failed))
                 return true;
         return failed->kind->copies && failed->error.code != ERROR_NO_SPACE && failed->error.code != ERROR_IO &&
                failed->error.code != ERROR_REFUSED && ++job->copy_faults < ENGINE_COPY_FAULTS_MAX;
+}
+
+// A copy that was cut goes on at once where it was; after that its attempts themselves take the time that it takes to
+// see that nobody is there.
+static uint64_t delay_of(const struct job *job, const struct job_step *failed) {
+        uint64_t delay = retry_delay(job->transient_failures);
+        if (!failed->kind->copies)
+                return delay;
+        if (job->transient_failures < 3)
+                return ENGINE_COPY_AGAIN_MS;
+        return delay < ENGINE_COPY_MOST_MS ? delay : ENGINE_COPY_MOST_MS;
 }
 
 static struct job_step *worst_of(struct job *job, unsigned group) {
@@ -148,7 +165,7 @@ static struct job_step *worst_of(struct job *job, unsigned group) {
                 if (step->state != STEP_FAILED)
                         continue;
                 // What the other end says is an echo when this end was cancelled or lost it.
-                if (!worst || ask_is_transient(worst->error.code) || worst->error.code == ERROR_CANCELLED)
+                if (!worst || will_pass(worst) || worst->error.code == ERROR_CANCELLED)
                         worst = step;
         }
         return worst;
@@ -164,8 +181,7 @@ static void settle_failed_group(struct job *job, unsigned group) {
         job->transient_failures++;
         engine_set_state(job, JOB_WAITING);
         engine_note(job, "%s: %s; trying again", failed->row.name, why.message);
-        engine_wait(job,
-                    failed->kind->copies && job->transient_failures < 3 ? 50 : retry_delay(job->transient_failures));
+        engine_wait(job, delay_of(job, failed));
         struct error err = ERROR_INIT;
         if (retry_group(job, group, &err) < 0)
                 engine_log(job, failed, "cannot record a new attempt", &err);

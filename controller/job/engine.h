@@ -21,6 +21,8 @@
 
 #define ENGINE_RETRY_FIRST_MS  500u
 #define ENGINE_RETRY_MOST_MS   15000u
+#define ENGINE_COPY_AGAIN_MS   10u // the first attempts after a cut
+#define ENGINE_COPY_MOST_MS    1000u
 #define ENGINE_COPY_FAULTS_MAX 4u // tries at a copy that fails for another reason than an unreachable peer
 #define ENGINE_UNFINISHED_MAX  10000u
 #define ENGINE_ANSWER_SECONDS  30u // for jobs that nobody wants done much later

@@ -60,6 +60,7 @@ struct job_transfer {
         uint64_t wire_before, resent_before;
         char choice[160];
         char digest[80];
+        unsigned path_shift; // attempt n takes path n - 1 + this, of the three (path_for() in ask.c)
         // see stall.h
         uint64_t moved_ms, mark[2], wire[2], most_done;
         unsigned stalls;
@@ -90,7 +91,8 @@ struct job {
         struct job_transfer *transfers;
         unsigned n_transfers;
         uint64_t retry_at_ms;        // monotonic; 0: not waiting for a time
-        unsigned transient_failures; // in a row, of the group under way
+        unsigned transient_failures; // in a row, of the group under way, without anything having come over
+        unsigned path_first;         // of the three, the one that worked last
         unsigned copy_faults;        // attempts at this copy that failed for another reason than reachability
         bool stalled;                // the note says so
         char note[200];              // what it waits for

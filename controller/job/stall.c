@@ -67,6 +67,7 @@ static void say(struct job *job, const struct job_step *sink, uint64_t silent_ms
 static void end_attempt(struct job *job, struct job_step *sink, uint64_t silent_ms) {
         struct job_transfer *transfer = transfer_of(job, sink);
         transfer->stalls += transfer->stalls < STALL_DOUBLES;
+        transfer->path_shift++; // it had worked, perhaps
         for (unsigned i = 0; i < job->n_steps; i++) {
                 struct job_step *step = &job->steps[i];
                 if (step->group != sink->group || step->undo != sink->undo || !step->asked)

@@ -241,13 +241,7 @@ static void a_byte_that_changes_on_the_way_is_found(void **state) {
         end(&pair);
 }
 
-// The clock jumps over both limits at once, so either may be the one that is noticed.
-static bool tells_of_silence(const struct error *err) {
-        return strstr(err->message, ": no byte has moved for 4 seconds") ||
-               strstr(err->message, ": nothing was heard of the s");
-}
-
-static void fault_02_a_black_hole_is_left_after_4_seconds(void **state) {
+static void fault_02_a_black_hole_is_left_after_5_seconds(void **state) {
         (void) state;
         struct rig_pair pair;
         struct rig_wires wires;
@@ -265,9 +259,9 @@ static void fault_02_a_black_hole_is_left_after_4_seconds(void **state) {
         pthread_join(pair.sink.thread, NULL);
         rig_wires_end(&wires);
         assert_int_equal(pair.sink.err.code, ERROR_TIMEOUT);
-        assert_true(tells_of_silence(&pair.sink.err));
+        assert_non_null(strstr(pair.sink.err.message, ": nothing has arrived for 5 seconds"));
         assert_int_equal(pair.source.err.code, ERROR_TIMEOUT);
-        assert_true(tells_of_silence(&pair.source.err));
+        assert_non_null(strstr(pair.source.err.message, ": nothing has arrived for 5 seconds"));
         end(&pair);
 }
 
@@ -348,7 +342,7 @@ int main(void) {
                 cmocka_unit_test_setup(the_source_is_told_only_after_the_sync, nothing_strikes),
                 cmocka_unit_test_setup(fault_01_a_line_that_is_cut_ends_both_sides, nothing_strikes),
                 cmocka_unit_test_setup(a_byte_that_changes_on_the_way_is_found, nothing_strikes),
-                cmocka_unit_test_setup(fault_02_a_black_hole_is_left_after_4_seconds, nothing_strikes),
+                cmocka_unit_test_setup(fault_02_a_black_hole_is_left_after_5_seconds, nothing_strikes),
                 cmocka_unit_test_setup(a_cancel_at_the_source_reaches_the_sink, nothing_strikes),
                 cmocka_unit_test_setup(a_cancel_at_the_sink_reaches_the_source, nothing_strikes),
                 cmocka_unit_test_setup(a_cancel_while_waiting_for_the_peer_is_heard, nothing_strikes),
