@@ -55,8 +55,12 @@ unsigned coding_level(const struct coding *coding) {
         return atomic_load_explicit(&coding->level, memory_order_relaxed);
 }
 
+bool coding_takes_part(const struct coding *coding, unsigned stream) {
+        return stream < atomic_load(&coding->active) || atomic_load(&coding->released);
+}
+
 void coding_join(struct coding *coding, unsigned stream) {
-        if (stream < atomic_load(&coding->active) || atomic_load(&coding->released))
+        if (coding_takes_part(coding, stream))
                 return;
         pthread_mutex_lock(&coding->mutex);
         while (stream >= atomic_load(&coding->active) && !atomic_load(&coding->released) &&

@@ -27,7 +27,8 @@ void coding_fini(struct coding *coding);
 uint64_t coding_now_us(void);
 // Waits until this stream takes part, or there is nothing left to take part in.
 void coding_join(struct coding *coding, unsigned stream);
-void coding_release(struct coding *coding); // all take part: the end is near
+bool coding_takes_part(const struct coding *coding, unsigned stream); // now
+void coding_release(struct coding *coding);                           // all take part: the end is near
 unsigned coding_level(const struct coding *coding);
 // A block is on its way: its grains' bytes, what became of them, how long that took, how long the rate held it.
 void coding_done(struct coding *coding, size_t plain, size_t coded, uint64_t coding_us, uint64_t held_us);

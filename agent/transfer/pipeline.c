@@ -83,25 +83,30 @@ void pipeline_put(struct pipeline *pipeline, struct parcel *parcel) {
         pthread_mutex_unlock(&pipeline->mutex);
 }
 
-struct parcel *pipeline_get(struct pipeline *pipeline) {
-        pthread_mutex_lock(&pipeline->mutex);
-        while (!pipeline->first && !pipeline->closed && !pipeline->stopped)
-                wait_on(pipeline, &pipeline->filled, &pipeline->hungry_us);
+static struct parcel *take_first(struct pipeline *pipeline) {
         struct parcel *parcel = pipeline->first;
         if (parcel) {
                 pipeline->first = parcel->next;
                 if (!pipeline->first)
                         pipeline->last = NULL;
         }
+        return parcel;
+}
+
+struct parcel *pipeline_get(struct pipeline *pipeline) {
+        pthread_mutex_lock(&pipeline->mutex);
+        while (!pipeline->first && !pipeline->closed && !pipeline->stopped)
+                wait_on(pipeline, &pipeline->filled, &pipeline->hungry_us);
+        struct parcel *parcel = take_first(pipeline);
         pthread_mutex_unlock(&pipeline->mutex);
         return parcel;
 }
 
-bool pipeline_waits(struct pipeline *pipeline) {
+struct parcel *pipeline_get_now(struct pipeline *pipeline) {
         pthread_mutex_lock(&pipeline->mutex);
-        bool waits = pipeline->first;
+        struct parcel *parcel = take_first(pipeline);
         pthread_mutex_unlock(&pipeline->mutex);
-        return waits;
+        return parcel;
 }
 
 void pipeline_give_back(struct pipeline *pipeline, struct parcel *parcel) {

@@ -32,7 +32,7 @@ void pipeline_put(struct pipeline *pipeline, struct parcel *parcel);
 // The next one, in the order in which they were put; waits until there is one. NULL when it is closed or stopped and
 // all have been got.
 struct parcel *pipeline_get(struct pipeline *pipeline);
-bool pipeline_waits(struct pipeline *pipeline); // a parcel could be got at once
+struct parcel *pipeline_get_now(struct pipeline *pipeline); // the same without waiting; NULL when there is none now
 void pipeline_give_back(struct pipeline *pipeline, struct parcel *parcel);
 void pipeline_close(struct pipeline *pipeline); // nothing more will be put
 void pipeline_stop(struct pipeline *pipeline);  // nobody makes any more; what was put may still be got

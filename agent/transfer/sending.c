@@ -179,15 +179,29 @@ static int send_parcel(struct stream *stream, const struct parcel *parcel, struc
         return result;
 }
 
+// The next parcel, NULL at the end. Before it waits for one, and before it rests because others code better alone, all
+// that it has written is on its way: the sink may need just that for the others to go on.
+static int next_parcel(struct stream *stream, struct parcel **ret, struct error *err) {
+        const struct sending *sending = stream->sending;
+        struct pipeline *pipeline = sending->flow->pipeline;
+        *ret = coding_takes_part(sending->coding, sending->stream) ? pipeline_get_now(pipeline) : NULL;
+        if (*ret)
+                return 0;
+        if (channel_flush(sending->channel, err) < 0)
+                return -1;
+        coding_join(sending->coding, sending->stream);
+        *ret = pipeline_get(pipeline);
+        return 0;
+}
+
 static int send_all(struct stream *stream, struct error *err) {
         const struct sending *sending = stream->sending;
         struct pipeline *pipeline = sending->flow->pipeline;
         struct parcel *parcel;
         for (;;) {
-                coding_join(sending->coding, sending->stream);
-                if (!pipeline_waits(pipeline) && channel_flush(sending->channel, err) < 0)
+                if (next_parcel(stream, &parcel, err) < 0)
                         return -1;
-                if (!(parcel = pipeline_get(pipeline)))
+                if (!parcel)
                         break;
                 int result = send_parcel(stream, parcel, err);
                 pipeline_give_back(pipeline, parcel);
