@@ -14,7 +14,8 @@
 struct talk {
         struct flow *flow;
         struct channel *channel;
-        const char *peer;      // "the sink", for messages
+        const char *peer; // "the sink", for messages
+        uint64_t said_at;
         bool told;             // the peer has said why it failed
         pthread_mutex_t mutex; // of what follows
         pthread_cond_t said;
