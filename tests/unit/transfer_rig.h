@@ -218,7 +218,7 @@ struct rig_side {
         Drover__TransferOrder order;
         bool source;
         int fd;
-        int verified_fd; // of the sink; -1: nothing is remembered
+        int verified_fd;           // of the sink; -1: nothing is remembered
         struct answerer *answerer; // of the sink; NULL: nothing to look in
         unsigned resumed;
         uint64_t bytes;
@@ -257,7 +257,8 @@ static inline void rig_send(struct rig_side *side, Drover__TransferResult **ret)
 }
 
 static inline void rig_receive(struct rig_side *side, Drover__TransferResult **ret) {
-        struct transfer_target target = {.verified_fd = side->verified_fd, .image = "image", .answerer = side->answerer};
+        struct transfer_target target = {
+                .verified_fd = side->verified_fd, .image = "image", .answerer = side->answerer};
         assert_int_equal(sink_file_new(side->fd, &target.sink, NULL), 0);
         side->result = transfer_receive(side->agent, &side->order, "vda", &target, &side->observer, ret, &side->err);
         sink_free(target.sink);
