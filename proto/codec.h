@@ -13,10 +13,10 @@
 #include "proto/generated/join.pb-c.h"
 #include "proto/generated/operator.pb-c.h"
 
-#define PROTO_VERSION_MIN 1u
-#define PROTO_VERSION_MAX 1u
+#define PROTO_VERSION_MIN  1u
+#define PROTO_VERSION_MAX  1u
 #define PROTO_DATA_VERSION 2u // of drover-data between two agents
-#define PROTO_FIELDS_MAX  100000u
+#define PROTO_FIELDS_MAX   100000u
 
 // Append the packed message (no frame header) to `bytes`.
 int proto_pack(const ProtobufCMessage *message, struct buffer *bytes, struct error *err);

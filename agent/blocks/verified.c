@@ -248,10 +248,12 @@ static struct note *take_notes(struct verified *verified, uint64_t mark, size_t 
         if (n > verified->n_notes)
                 n = verified->n_notes;
         struct note *notes = new_array(struct note, n + 1);
-        memcpy(notes, verified->notes, n * sizeof *notes);
+        if (n > 0) {
+                memcpy(notes, verified->notes, n * sizeof *notes);
+                memmove(verified->notes, verified->notes + n, (verified->n_notes - n) * sizeof *notes);
+        }
         verified->n_notes -= n;
         verified->taken += n;
-        memmove(verified->notes, verified->notes + n, verified->n_notes * sizeof *notes);
         pthread_mutex_unlock(&verified->mutex);
         *ret_n = n;
         return notes;

@@ -14,7 +14,8 @@ static const double usual_ratio[CHOICE_LEVELS] = {1, 0.46, 0.435, 0.42, 0.405, 0
 #define SPEED_GUESS 150e6 // of level 3, before anything is measured
 #define HEADROOM    0.85  // of what coding is believed to make
 #define WORTH       1.04  // what a change has to promise
-#define TOO_BAD     0.9   // of the pace before: it is taken back
+#define TOO_BAD     0.9   // of the pace before, while the link has room: it is taken back
+#define LEAST       0.25  // of a processor: what whoever asks for it gets on the busiest host
 #define PATIENCE    1.0   // seconds between changes, and until one is judged
 #define FIRST       0.15  // seconds before the first change
 #define BARRED      30.0  // seconds
@@ -69,6 +70,7 @@ static void learn(struct choice *choice, const struct choice_sample *sample) {
         double wire = sample->wire / sample->seconds;
         choice->since += sample->seconds;
         choice->pace = blend(choice->pace, sample->plain / sample->seconds);
+        choice->wire = blend(choice->wire, wire);
         if (choice->now > 0 && sample->coding > 0.01 && sample->plain > 0) {
                 choice->speed = sample->plain / sample->coding;
                 choice->ratio = sample->coded / sample->plain;
@@ -110,7 +112,7 @@ static void change(struct choice *choice, unsigned to) {
 static bool take_back(struct choice *choice) {
         if (choice->now == choice->before || choice->since < PATIENCE || choice->pace_before <= 0)
                 return false;
-        bool bad = choice->pace < TOO_BAD * choice->pace_before;
+        bool bad = choice->pace < TOO_BAD * choice->pace_before && choice->wire < TOO_BAD * choice->link;
         unsigned from = choice->now, to = choice->before;
         choice->pace_before = 0; // judged
         if (!bad)
@@ -128,6 +130,8 @@ bool choice_update(struct choice *choice, const struct choice_sample *sample) {
         if (take_back(choice))
                 return true;
         double threads = sample->idle + sample->coding / sample->seconds;
+        if (threads < LEAST)
+                threads = LEAST;
         if (choice->since >= (first || choice->now == CHOICE_START ? FIRST : PATIENCE)) {
                 unsigned best = best_of(choice, threads);
                 if (best != choice->now && (choice->link <= 0 || pace_of(choice, best, threads) >

@@ -39,6 +39,7 @@ struct choice {
         unsigned measured;   // index of the level that these are of; 0: none yet
         double pace;         // bytes of the image a second, lately
         double pace_before;  // at the level before
+        double wire;         // bytes that the network took a second, lately, at this level
         unsigned before;
         double since;                 // seconds since the last change
         double barred[CHOICE_LEVELS]; // seconds for which a level is not tried

@@ -14,12 +14,13 @@ static uint64_t told_ms(void *data) {
 }
 static const struct clock told_clock = {.monotonic_ms = told_ms};
 
-// Bytes that may be sent within so many seconds, asking every millisecond.
+// Bytes that are on the wire within so many seconds, asking every millisecond.
 static uint64_t sent_within(struct rate *rate, unsigned seconds) {
         uint64_t sent = 0;
+        size_t portion = rate_portion(rate);
         for (unsigned i = 0; i < seconds * 1000; i++, now_ms++)
-                while (rate_take(rate, RATE_PORTION) == 0)
-                        sent += RATE_PORTION;
+                while (rate_take(rate, portion) == 0)
+                        sent += portion + RATE_OVERHEAD(portion);
         return sent;
 }
 
