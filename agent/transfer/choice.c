@@ -20,9 +20,10 @@ static const double usual_ratio[CHOICE_LEVELS] = {1, 0.46, 0.435, 0.42, 0.405, 0
 #define FIRST       0.15  // seconds before the first change
 #define BARRED      30.0  // seconds
 #define ONE_STREAM  30e6  // bytes a second that one stream is sure to carry
+#define APART       1.015 // what is left when streams share an image, to what is left when one has it alone
 #define BUSY        0.5   // of the time waited for the network: it is what everything waits for
 #define NOT_BUSY    0.15
-#define GROWTH      1.25
+#define LINK_GROWTH 1.05 // of what the link is believed to take, from one sample to the next
 #define FASTEST     100e9
 
 void choice_init(struct choice *choice, unsigned streams) {
@@ -47,23 +48,44 @@ static double ratio_of(const struct choice *choice, unsigned n) {
         return saved < 0.99 ? 1 - saved : 0.01;
 }
 
-static unsigned streams_for(const struct choice *choice, unsigned n) {
-        return n > 0 && choice->link < ONE_STREAM ? 1 : choice->streams;
+// One stream sees the whole image in its window and so codes best; several make use of several processors.
+static double pace_with(const struct choice *choice, unsigned n, double threads, unsigned streams) {
+        double ratio = ratio_of(choice, n) * (n > 0 && streams > 1 ? APART : 1), by_link = choice->link / ratio;
+        if (n == 0)
+                return by_link;
+        double by_coding = HEADROOM * (threads < streams ? threads : streams) * speed_of(choice, n);
+        return by_coding < by_link ? by_coding : by_link;
+}
+
+static unsigned streams_for(const struct choice *choice, unsigned n, double threads) {
+        if (n == 0 || choice->link <= 0 || choice->link >= ONE_STREAM)
+                return choice->streams;
+        bool alone = pace_with(choice, n, threads, 1) >= pace_with(choice, n, threads, choice->streams);
+        return alone ? 1 : choice->streams;
 }
 
 static double pace_of(const struct choice *choice, unsigned n, double threads) {
-        double by_link = choice->link / ratio_of(choice, n);
-        if (n == 0)
-                return by_link;
-        if (threads > streams_for(choice, n))
-                threads = streams_for(choice, n);
-        double by_coding = HEADROOM * threads * speed_of(choice, n);
-        return by_coding < by_link ? by_coding : by_link;
+        return pace_with(choice, n, threads, streams_for(choice, n, threads));
 }
 
 // ---- what happened
 static double blend(double before, double now) {
         return before > 0 ? (before + now) / 2 : now;
+}
+
+// Believed to be faster than before only step by step: what was saved up while nothing was sent goes out in a burst.
+static void learn_link(struct choice *choice, double waiting, double wire) {
+        double most = choice->link > 0 ? choice->link * LINK_GROWTH : wire;
+        if (waiting >= BUSY)
+                choice->link = blend(choice->link, wire);
+        else if (waiting < NOT_BUSY && choice->now == 0)
+                choice->link = 0;
+        else if (choice->link > 0 && waiting < NOT_BUSY && choice->link < FASTEST)
+                choice->link = most; // it takes more than was believed; how much, only trying will tell
+        else if (choice->link > 0 && wire > choice->link)
+                choice->link = wire;
+        if (choice->link > most && most > 0)
+                choice->link = most;
 }
 
 static void learn(struct choice *choice, const struct choice_sample *sample) {
@@ -72,18 +94,12 @@ static void learn(struct choice *choice, const struct choice_sample *sample) {
         choice->pace = blend(choice->pace, sample->plain / sample->seconds);
         choice->wire = blend(choice->wire, wire);
         if (choice->now > 0 && sample->coding > 0.01 && sample->plain > 0) {
-                choice->speed = sample->plain / sample->coding;
-                choice->ratio = sample->coded / sample->plain;
+                bool known = choice->measured == choice->now;
+                choice->speed = blend(known ? choice->speed : 0, sample->plain / sample->coding);
+                choice->ratio = blend(known ? choice->ratio : 0, sample->coded / sample->plain);
                 choice->measured = choice->now;
         }
-        if (sample->waiting >= BUSY)
-                choice->link = blend(choice->link, wire);
-        else if (sample->waiting < NOT_BUSY && choice->now == 0)
-                choice->link = 0;
-        else if (choice->link > 0 && sample->waiting < NOT_BUSY && choice->link < FASTEST)
-                choice->link *= GROWTH; // it takes more than was believed; how much, only trying will tell
-        else if (choice->link > 0 && wire > choice->link)
-                choice->link = wire;
+        learn_link(choice, sample->waiting, wire);
         for (unsigned i = 0; i < CHOICE_LEVELS; i++)
                 choice->barred[i] -= sample->seconds;
 }
@@ -138,7 +154,9 @@ bool choice_update(struct choice *choice, const struct choice_sample *sample) {
                                                                          WORTH * pace_of(choice, choice->now, threads)))
                         change(choice, best);
         }
-        choice->active = choice->link > 0 ? streams_for(choice, choice->now) : choice->streams;
+        if (choice->since == 0 || choice->now == 0 || choice->link <= 0 || choice->link >= ONE_STREAM)
+                choice->active =
+                        streams_for(choice, choice->now, threads); // otherwise it would swing with every sample
         return choice->since == 0 || choice->active != active;
 }
 
