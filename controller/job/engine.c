@@ -274,8 +274,12 @@ static void cancel_rest(struct job *job, unsigned group) {
 
 static void advance_group(struct job *job, unsigned group) {
         struct group_view view = view_group(job, group);
-        if (view.failed > 0) {
-                cancel_rest(job, group);
+        // Undoing, each side gives back what it has, whatever the other one can do: a VM is not kept from its host
+        // because the disk at the target has died.
+        bool each_alone = job->row.undoing;
+        if (view.failed > 0 && !(each_alone && view.pending > 0)) {
+                if (!each_alone)
+                        cancel_rest(job, group);
                 if (view_group(job, group).asked == 0)
                         settle_failed_group(job, group);
                 return;
@@ -285,7 +289,7 @@ static void advance_group(struct job *job, unsigned group) {
         FOR_GROUP(step, job, group)
         if ((step->state == STEP_PENDING || (step->state == STEP_RUNNING && !step->asked)) && !advance_step(job, step))
                 return;
-        if (view_group(job, group).failed > 0)
+        if (view_group(job, group).failed > 0 && !each_alone)
                 advance_group(job, group);
 }
 

@@ -182,6 +182,28 @@ static void an_undo_that_fails_needs_an_operator_and_goes_on_when_told(void **st
         assert_owner(LYON);
 }
 
+static void fault_21_the_source_is_given_back_although_the_target_cannot_clear_up(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        char job[33];
+        start_move(job);
+        while (!place_of("send-vda"))
+                one_thing(job);
+        fail_step = "discard";
+        fail_code = ERROR_IO;
+        fail_times = 1;
+        must(runner_cancel(runner, job, &err), &err);
+        finish(job, "needs-operator");
+        assert_int_equal(times_asked("release"), 1);
+        for (unsigned i = place_of("release"); i < n_asked; i++) // and nobody called it off
+                assert_int_not_equal(asked[i].verb, DROVER__AGENT_REQUEST__VERB_CANCEL_STEP);
+        must(runner_retry(runner, job, &err), &err);
+        finish(job, "cancelled");
+        assert_int_equal(times_asked("release"), 1); // it was done then
+        assert_int_equal(times_asked("discard"), 2);
+        assert_owner(LYON);
+}
+
 static void a_second_job_for_a_held_vm_is_a_conflict(void **state) {
         (void) state;
         static const struct runner_caller caller = {"alice", "operator", "192.0.2.9"};
@@ -259,6 +281,7 @@ int main(void) {
                 RUNNER_TEST(fault_02_an_offline_target_is_waited_for_and_the_wait_is_told),
                 RUNNER_TEST(an_unreachable_peer_is_tried_over_the_next_path),
                 RUNNER_TEST(an_undo_that_fails_needs_an_operator_and_goes_on_when_told),
+                RUNNER_TEST(fault_21_the_source_is_given_back_although_the_target_cannot_clear_up),
                 RUNNER_TEST(a_second_job_for_a_held_vm_is_a_conflict),
                 RUNNER_TEST(fault_25_a_controller_restored_from_an_old_copy_catches_up_with_the_epochs),
                 RUNNER_TEST(power_jobs_are_recorded_and_end),
