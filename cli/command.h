@@ -62,7 +62,7 @@ int option_duration(const struct invocation *call, const char *name, uint32_t *r
 
 // help.c: all to stdout.
 void help_overview(void);
-void help_noun(const char *noun);
+void help_noun(FILE *out, const char *noun);
 void help_command(const struct command *command);
 void help_man(void); // scdoc source of drover(1)
 int help_completion(const char *shell, struct error *err);

@@ -34,19 +34,26 @@ void help_overview(void) {
                "drover NOUN VERB --help says more about a command; drover(1) about all of them.\n");
 }
 
+struct noun_list {
+        FILE *out;
+        const char *noun;
+};
+
 static void noun_row(const struct command *command, void *data) {
-        if (strcmp(command->noun, data) != 0)
+        const struct noun_list *list = data;
+        if (strcmp(command->noun, list->noun) != 0)
                 return;
         char left[64];
         snprintf(left, sizeof(left), "%s%s%s", command->verb ? command->verb : "", command->objects ? " " : "",
                  command->objects ? command->objects : "");
-        printf("  %-28s %s\n", left, command->summary);
+        fprintf(list->out, "  %-28s %s\n", left, command->summary);
 }
 
-void help_noun(const char *noun) {
-        printf("usage: drover %s VERB [OBJECT...] [--options]\n\n", noun);
-        command_each(noun_row, (void *) noun);
-        printf("\ndrover %s VERB --help says more about each.\n", noun);
+void help_noun(FILE *out, const char *noun) {
+        struct noun_list list = {.out = out, .noun = noun};
+        fprintf(out, "usage: drover %s VERB [OBJECT...] [--options]\n\n", noun);
+        command_each(noun_row, &list);
+        fprintf(out, "\ndrover %s VERB --help says more about each.\n", noun);
 }
 
 static void option_row(const char *name, const char *value, const char *help) {

@@ -23,7 +23,7 @@ static int run_help(int argc, char **argv, struct error *err) {
                 if (command)
                         help_command(command);
                 else if (command_is_noun(argv[1]))
-                        help_noun(argv[1]);
+                        help_noun(stdout, argv[1]);
                 else
                         return error_set(err, ERROR_USAGE, "%s: no such command", argv[1]);
         } else {
@@ -52,11 +52,12 @@ int main(int argc, char **argv) {
                 return 0;
         }
         if (argc == 3 && command_is_noun(argv[1]) && !command_find(argv[1], NULL) && is_help(argv[2])) {
-                help_noun(argv[1]);
+                help_noun(stdout, argv[1]);
                 return 0;
         }
         if (argc == 2 && command_is_noun(argv[1]) && !command_find(argv[1], NULL)) {
-                help_noun(argv[1]);
+                fprintf(stderr, "drover: %s needs a verb\n\n", argv[1]);
+                help_noun(stderr, argv[1]);
                 return error_exit_code(ERROR_USAGE);
         }
         if (command_parse(argc - 1, argv + 1, &call, &err) < 0)

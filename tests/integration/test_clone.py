@@ -140,6 +140,10 @@ def test_a_linked_clone_lies_over_its_original_which_may_not_run_any_more(lab, n
     assert clone(lab, TEMPLATE, f"{OTHER}/{name}-3")["state"] == "done"
 
 
+def seconds_of(job, name):
+    return next(step["duration_seconds"] for step in job["steps"] if step["name"] == name)
+
+
 def test_ten_gibibytes_are_cloned_within_a_second_where_blocks_can_be_shared(lab, name):
     path = lab.pool(ONE, "shared", kind="xfs", size="24G")
     try:
@@ -148,7 +152,7 @@ def test_ten_gibibytes_are_cloned_within_a_second_where_blocks_can_be_shared(lab
         wait_for("it is known with its pool", 30, lambda: known(lab, f"{name}-o")["disks"][0]["pool"] == "shared")
         done = clone(lab, f"{name}-o", f"{ONE}/{name}")
         assert done["transfers"][0]["choice"].startswith("reflink: ") and done["transfers"][0]["bytes_total"] == 10 << 30
-        assert done["duration_seconds"] < 1, done
+        assert seconds_of(done, "copy-vda") < 1, done  # the bench measures the whole job, beside nothing else
         shared = lab.exec(ONE, "filefrag", "-v", f"{path}/{name}.raw").stdout
         assert "shared" in shared
     finally:
