@@ -134,7 +134,9 @@ static int place_descriptors(const struct confined_child *child, int words) {
         for (unsigned i = 0; i < order->n_files; i++)
                 if ((last = dup2(order->files[i], CONFINED_FIRST_FILE + (int) i)) < 0)
                         return -1;
-        // At the exec: the ruleset is still needed.
+        // At the exec: the ruleset is still needed. What was open here in the listener's place is not for the program.
+        if (order->listener < 0 && fcntl(CONFINED_LISTENER, F_SETFD, FD_CLOEXEC) < 0 && errno != EBADF)
+                return -1;
         return close_range((unsigned) last + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 

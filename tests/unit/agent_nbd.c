@@ -447,9 +447,10 @@ static void a_confined_program_has_no_network_no_descriptors_and_no_power_over_o
         assert_non_null(strstr(err.message, "not permitted"));
         assert_int_not_equal(confined_shell("kill -0 $PPID", fd, false, &err), 0);
         assert_int_not_equal(confined_shell("(: <&5)", fd, false, &err), 0);
-        assert_int_equal(confined_shell("for i in 3 {5..250}; do if (: <&$i) 2>/dev/null; then exit 1; fi; done", fd,
-                                        false, &err),
-                         0);
+        // Which it has beyond its own five; what the shell opens for itself comes in between and is closed again.
+        if (confined_shell("for i in 3 {5..250}; do if (: <&$i) 2>/dev/null; then echo descriptor $i; exit 1; fi; done",
+                           fd, false, &err) != 0)
+                fail_msg("%s", err.message);
         assert_int_equal(confined_shell("test $(ulimit -d) -le 786432 && test $(ulimit -c) = 0", fd, false, &err), 0);
 }
 
