@@ -11,10 +11,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PROGRAM "/usr/bin/virt-sysprep"
 // What makes a guest recognised elsewhere, and nothing of what its users made.
 #define OPERATIONS "machine-id,ssh-hostkeys,net-hostname,net-hwaddr,udev-persistent-net,dhcp-client-state,customize"
+// Where the small machine's files are: hundreds of MiB, so an agent that dies must find them again.
+#define FACT_DIRECTORY "reset-directory"
 // Without hardware virtualisation the small machine takes minutes to start.
 #define SECONDS      900u
 #define MEMORY_BYTES (UINT64_C(8) << 30) // of address space; QEMU claims far more than it uses
@@ -37,8 +40,29 @@ static void reset_fini(struct reset *reset) {
                 free(reset->owned[i]);
         free(reset->owned);
         free(reset->argv);
-        if (reset->directory[0])
-                file_remove_tree(reset->directory, NULL);
+}
+
+int identity_reset_tidy(const struct custody *custody, struct error *err) {
+        _cleanup_(free_p) char *directory = NULL;
+        int noted = custody_fact(custody, FACT_DIRECTORY, &directory, err);
+        if (noted <= 0)
+                return noted;
+        if (file_remove_tree(directory, err) < 0)
+                return -1;
+        return journal_fact_remove(custody->journal, custody->job, FACT_DIRECTORY, err);
+}
+
+static int make_directory(struct reset *reset, struct error *err) {
+        char directory[] = "/var/tmp/drover-reset-XXXXXX"; // mkdtemp: 0700, and new
+        if (identity_reset_tidy(reset->custody, err) < 0)
+                return -1;
+        if (!mkdtemp(directory))
+                return error_errno(err, errno, "/var/tmp");
+        memcpy(reset->directory, directory, sizeof(directory));
+        if (custody_set_fact(reset->custody, FACT_DIRECTORY, directory, err) == 0)
+                return 0;
+        rmdir(directory);
+        return -1;
 }
 
 static void add(struct reset *reset, const char *word) {
@@ -193,10 +217,10 @@ int identity_reset(const struct custody *custody, const Drover__IdentityReset *r
         add(&reset, request->host_name);
         if (add_disks(&reset, err) < 0)
                 return error_prefix(err, "%s", reset.described->name);
-        snprintf(reset.directory, sizeof(reset.directory), "/var/tmp/drover-reset-XXXXXX");
-        if (!mkdtemp(reset.directory)) {
-                reset.directory[0] = 0;
-                return error_errno(err, errno, "/var/tmp");
-        }
-        return run(&reset, err) < 0 ? error_prefix(err, "%s", reset.described->name) : 0;
+        if (make_directory(&reset, err) < 0)
+                return -1;
+        int result = run(&reset, err) < 0 ? error_prefix(err, "%s", reset.described->name) : 0;
+        if (identity_reset_tidy(custody, result < 0 ? NULL : err) < 0)
+                result = -1;
+        return result;
 }

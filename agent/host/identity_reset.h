@@ -10,3 +10,5 @@
 
 // ERROR_REFUSED with the reason for a guest that cannot be opened, and where the tools are not installed.
 int identity_reset(const struct custody *custody, const Drover__IdentityReset *request, struct error *err);
+// Removes what an attempt that was cut short has left of the small machine's files.
+int identity_reset_tidy(const struct custody *custody, struct error *err);

@@ -5,6 +5,7 @@
  */
 #include "agent/host/clone.h"
 #include "agent/host/hold_file.h"
+#include "agent/host/identity_reset.h"
 #include "agent/host/placement.h"
 #include "agent/host/placement_parts.h"
 #include "common/cleanup.h"
@@ -56,7 +57,8 @@ int placement_discard(const struct custody *custody, struct error *err) {
         _cleanup_(free_p) struct hold *holds = NULL;
         unsigned n = 0;
         if (placement_check_open(custody, err) < 0 || remove_domain(custody, err) < 0 ||
-            fault_point("agent.discard.undefined", err) < 0 || custody_holds(custody, 0, &holds, &n, err) < 0)
+            fault_point("agent.discard.undefined", err) < 0 || identity_reset_tidy(custody, err) < 0 ||
+            custody_holds(custody, 0, &holds, &n, err) < 0)
                 return -1;
         for (unsigned i = 0; i < n; i++)
                 if ((holds[i].kind == HOLD_INCOMING || holds[i].kind == HOLD_PUBLISHED) &&

@@ -48,14 +48,6 @@ static int accept_check(struct job *job, struct job_step *step, const Drover__Ag
         return 0;
 }
 
-FILL(stop) {
-        UNUSED;
-        VERB(request, move_stop, MOVE_STOP, move_stop, MoveStop)
-        verb->mode = job->plan->stop;
-        verb->timeout_seconds = job->plan->stop_timeout_seconds;
-        return 0;
-}
-
 FILL(hold) {
         UNUSED;
         VERB(request, clone_hold, CLONE_HOLD, clone_hold, CloneHold)
@@ -117,7 +109,8 @@ FILL(restart) {
 
 static const struct recipe_step step_check = {
         .name = "check", .place = AT_SOURCE, .fill = fill_check, .accept = accept_check, .original = true};
-static const struct recipe_step step_stop = {.name = "stop", .place = AT_SOURCE, .fill = fill_stop, .original = true};
+static const struct recipe_step step_stop = {
+        .name = "stop", .place = AT_SOURCE, .fill = recipe_fill_stop, .original = true};
 static const struct recipe_step step_hold = {
         .name = "hold", .place = AT_SOURCE, .fill = fill_hold, .accept = recipe_accept_images};
 static const struct recipe_step step_copy = {

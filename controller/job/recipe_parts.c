@@ -110,7 +110,8 @@ FILL(reserve) {
         return 0;
 }
 
-FILL(stop) {
+int recipe_fill_stop(const struct job *job, const struct job_step *step, Drover__AgentRequest *request,
+                     struct error *err) {
         UNUSED;
         VERB(request, move_stop, MOVE_STOP, move_stop, MoveStop)
         verb->mode = job->plan->stop;
@@ -172,7 +173,7 @@ FILL(release) {
 const struct recipe_step recipe_check = {
         .name = "check", .place = AT_SOURCE, .fill = fill_check, .accept = accept_check};
 const struct recipe_step recipe_reserve = {.name = "reserve", .place = AT_TARGET, .fill = fill_reserve};
-const struct recipe_step recipe_stop = {.name = "stop", .place = AT_SOURCE, .fill = fill_stop};
+const struct recipe_step recipe_stop = {.name = "stop", .place = AT_SOURCE, .fill = recipe_fill_stop};
 const struct recipe_step recipe_fence = {
         .name = "fence", .place = AT_SOURCE, .fill = fill_fence, .accept = recipe_accept_images};
 const struct recipe_step recipe_confirm = {.name = "confirm", .place = AT_SOURCE, .fill = fill_confirm};

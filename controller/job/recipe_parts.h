@@ -23,6 +23,9 @@
 // recipe_parts.c
 extern const struct recipe_step recipe_check, recipe_reserve, recipe_stop, recipe_fence, recipe_confirm, recipe_start,
         recipe_commit, recipe_retire, recipe_settle, recipe_discard, recipe_release;
+// What recipe_stop asks; a clone asks it of its original.
+int recipe_fill_stop(const struct job *job, const struct job_step *step, Drover__AgentRequest *request,
+                     struct error *err);
 // recipe_images.c
 extern const struct recipe_step recipe_send, recipe_receive, recipe_define, recipe_verify;
 

@@ -3,6 +3,7 @@
  * Placement at the target against libvirt's test driver: refusals, publishing, defining, settling, and all of it broken
  * off at each fault point and asked again, or discarded.
  */
+#include "agent/host/custody_domain.h"
 #include "agent_custody_scene.h"
 #include "agent/host/pool.h"
 
@@ -440,6 +441,19 @@ static void a_discard_of_nothing_is_fine(void **state) {
         assert_nothing(scene);
 }
 
+// Hundreds of MiB lie there when the agent dies while a guest's identity is emptied.
+static void fault_10_what_a_reset_that_was_cut_short_left_goes_with_the_discard(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *directory = memory_format("%s/reset", scene->root);
+        _cleanup_(free_p) char *within = memory_format("%s/root.img", directory);
+        assert_int_equal(mkdir(directory, 0700), 0);
+        assert_int_equal(mkdir(within, 0700), 0);
+        scene_must(scene, custody_set_fact(&scene->custody, "reset-directory", directory, &scene->err));
+        scene_must(scene, discard(scene));
+        assert_int_equal(access(directory, F_OK), -1);
+        assert_nothing(scene);
+}
+
 static void a_running_vm_of_this_job_is_discarded_whole(void **state) {
         struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
@@ -587,6 +601,7 @@ int main(void) {
                 TEST(a_file_that_took_the_name_meanwhile_is_not_replaced),
                 TEST(a_uuid_that_was_taken_meanwhile_is_neither_replaced_nor_removed),
                 TEST(a_discard_of_nothing_is_fine),
+                TEST(fault_10_what_a_reset_that_was_cut_short_left_goes_with_the_discard),
                 TEST(a_running_vm_of_this_job_is_discarded_whole),
                 TEST(a_file_put_in_the_place_of_ours_survives_the_discard),
                 TEST(fault_10_a_placement_broken_off_anywhere_is_finished_or_undone),
