@@ -172,6 +172,8 @@ static void say_end(const struct follow *follow) {
         if (follow->call->format == OUTPUT_JSON) {
                 output_show(record_job(job, true), OUTPUT_JSON, "id");
         } else if (follow->call->format != OUTPUT_JSONL && strcmp(job->state, "done") == 0) {
+                for (size_t i = 0; i < job->n_warnings; i++)
+                        output_line("warning: %s", job->warnings[i]);
                 double seconds = (double) (job->finished_ms - job->started_ms) / 1000;
                 if (job->clone[0])
                         output_line("%s %s: %s is there, with UUID %s, in %.1f s", job->kind, job->vm, job->clone,

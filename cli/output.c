@@ -295,6 +295,12 @@ static void print_member_table(const char *title, const json_t *rows) {
         print_table(rows, columns, true, "  ");
 }
 
+// A sentence a line; the title stands before the first.
+static void show_sentences(const char *title, const json_t *texts) {
+        for (size_t i = 0; i < json_array_size(texts); i++)
+                printf("%-20s %s\n", i ? "" : title, json_string_value(json_array_get(texts, i)));
+}
+
 static void show_member(const char *key, const json_t *value) {
         char title[64], cell[CELL_MAX];
         struct column column = {.key = key};
@@ -305,6 +311,10 @@ static void show_member(const char *key, const json_t *value) {
         }
         if (json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0))
                 return;
+        if (strcmp(key, "warnings") == 0) {
+                show_sentences("warnings:", value);
+                return;
+        }
         json_t *row = json_object();
         json_object_set(row, key, (json_t *) value);
         if (json_is_object(value))

@@ -255,7 +255,6 @@ static json_t *record_transfer(const Drover__TransferRecord *transfer) {
         set_text(o, "choice", state->choice);
         set(o, "compression_level", number(state->compression_level));
         set(o, "rate_bytes_per_second", number_or_null(state->rate_bytes_per_second));
-        set(o, "rate_bytes_per_second", number_or_null(state->rate_bytes_per_second));
         set(o, "resumed", number(transfer->resumed));
         set(o, "attempt", number(transfer->attempt));
         set_text(o, "digest", transfer->digest);
@@ -301,6 +300,7 @@ json_t *record_job(const Drover__JobRecord *job, bool whole) {
         set(o, "error", record_failure(job->error));
         if (!whole)
                 return o;
+        set(o, "warnings", strings(job->warnings, job->n_warnings));
         json_t *steps = json_array(), *transfers = json_array();
         for (size_t i = 0; i < job->n_steps; i++)
                 json_array_append_new(steps, record_step(job->steps[i]));

@@ -369,6 +369,18 @@ static void record_plan(Drover__JobRecord *record, const Drover__MovePlan *plan)
         record->clone_uuid = memory_string(plan->identity->uuid);
 }
 
+// They stand in the result of its step, and so on disk.
+static void record_warnings(Drover__JobRecord *record, const struct job *job) {
+        Drover__AgentResult *result = job_step_result(job_step_named((struct job *) job, "define"));
+        if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_DEFINE) {
+                record->n_warnings = result->define->n_warnings;
+                record->warnings = steal(&result->define->warnings);
+                result->define->n_warnings = 0;
+        }
+        if (result)
+                proto_free(&result->base);
+}
+
 Drover__JobRecord *job_record(const struct job *job) {
         Drover__JobRecord *record = new (Drover__JobRecord);
         drover__job_record__init(record);
@@ -391,6 +403,8 @@ Drover__JobRecord *job_record(const struct job *job) {
                 record->error = proto_failure(&job->error);
         if (job->plan)
                 record_plan(record, job->plan);
+        if (job->plan && job->plan->clone)
+                record_warnings(record, job);
         if (job->batch)
                 parts_record(job, record);
         else

@@ -150,11 +150,30 @@ static void clone_steps(Drover__MovePlan *plan) {
                 plan_add_step(plan, "restart", source, memory_format("start %s again", plan->vm_name));
 }
 
-static void warn_of_snapshots(struct plan_context *context) {
-        size_t n = context->vm->domain->n_snapshots;
+// Of a snapshot its image must come along as it is.
+static bool images_hold_snapshots(const Drover__MovePlan *plan) {
+        for (size_t i = 0; i < plan->n_disks; i++)
+                if (strcmp(plan->disks[i]->format, "qcow2") == 0 && !plan->disks[i]->source_format[0])
+                        return true;
+        return false;
+}
+
+static void warn_of(const struct plan_context *context, size_t n, const char *why) {
         if (n > 0)
-                plan_warn(context, "%zu snapshot%s of %s stay%s with it; the clone is what its disks hold now", n,
-                          n == 1 ? "" : "s", context->plan->vm_name, n == 1 ? "s" : "");
+                plan_warn(context, "%zu snapshot%s of %s stay%s with it: %s", n, n == 1 ? "" : "s",
+                          context->plan->vm_name, n == 1 ? "s" : "", why);
+}
+
+// The clone gets those that it can go back to; which these are is decided, and said once more, where it is defined.
+static void warn_of_snapshots(struct plan_context *context) {
+        const Drover__Domain *domain = context->vm->domain;
+        size_t with_memory = 0;
+        for (size_t i = 0; i < domain->n_snapshots; i++)
+                with_memory += strcmp(domain->snapshots[i]->state, "shut off") != 0;
+        if (!images_hold_snapshots(context->plan))
+                warn_of(context, domain->n_snapshots, "the clone's images are new and hold none");
+        else
+                warn_of(context, with_memory, "taken while it ran, they would wake up with its addresses");
 }
 
 int plan_clone(struct fleet *fleet, const Drover__VmClone *request, const struct plan_others *others,

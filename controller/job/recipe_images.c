@@ -113,7 +113,7 @@ int recipe_accept_copy(struct job *job, struct job_step *step, const Drover__Age
         return 0;
 }
 
-// Those of a clone's original stay with it: they are of another VM's definition.
+// Which of these a clone can go back to is for its host to say.
 static void take_snapshots(Drover__MoveInspectResult *inspect, Drover__MoveDefine *verb) {
         verb->current_snapshot = memory_string(inspect->current_snapshot);
         verb->n_snapshot_xml = inspect->n_snapshot_xml;
@@ -146,18 +146,8 @@ FILL(define) {
         check->inspect->definition_xml = (ProtobufCBinaryData){0};
         if (plan->identity)
                 verb->identity = (Drover__CloneIdentity *) proto_copy(&plan->identity->base);
-        else
-                take_snapshots(check->inspect, verb);
+        take_snapshots(check->inspect, verb);
         proto_free(&check->base);
-        return 0;
-}
-
-// What a clone has to do without is said beside its step.
-static int accept_define(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err) {
-        (void) job;
-        (void) err;
-        if (result->value_case == DROVER__AGENT_RESULT__VALUE_DEFINE && result->define->n_warnings > 0)
-                snprintf(step->note, sizeof(step->note), "%s", result->define->warnings[0]);
         return 0;
 }
 
@@ -183,6 +173,5 @@ const struct recipe_step recipe_send = {
         .name = "send", .place = AT_SOURCE, .fill = fill_send, .accept = recipe_accept_copy, .copies = true};
 const struct recipe_step recipe_receive = {
         .name = "receive", .place = AT_TARGET, .fill = fill_receive, .accept = recipe_accept_copy, .copies = true};
-const struct recipe_step recipe_define = {
-        .name = "define", .place = AT_TARGET, .fill = fill_define, .accept = accept_define};
+const struct recipe_step recipe_define = {.name = "define", .place = AT_TARGET, .fill = fill_define};
 const struct recipe_step recipe_verify = {.name = "verify", .place = AT_TARGET, .fill = fill_verify};

@@ -325,17 +325,49 @@ static void fault_48_a_request_that_makes_no_sense_is_refused(void **state) {
         assert_malformed("a clone keeps its original: --purge-source is not for it");
 }
 
-static void snapshots_stay_with_the_original_and_that_is_said(void **state) {
-        (void) state;
-        off();
+static void add_snapshot(const char *state) {
+        Drover__Domain *domain = erp();
         Drover__Snapshot *snapshot = new (Drover__Snapshot);
         drover__snapshot__init(snapshot);
-        erp()->snapshots = new_array(Drover__Snapshot *, 1);
-        erp()->snapshots[erp()->n_snapshots++] = snapshot;
+        snapshot->state = memory_string(state);
+        domain->snapshots = memory_grow(domain->snapshots, domain->n_snapshots + 1, sizeof(*domain->snapshots));
+        domain->snapshots[domain->n_snapshots++] = snapshot;
+}
+
+static void snapshots_that_the_clone_can_go_back_to_come_along_and_the_others_are_counted(void **state) {
+        (void) state;
+        off();
+        add_snapshot("shut off");
         new_request("nantes/kvm2", "erp-test");
         ask();
+        assert_int_equal(plan->n_warnings, 0);
+        done();
+        add_snapshot("running");
+        ask();
         assert_int_equal(plan->n_warnings, 1);
-        assert_string_equal(plan->warnings[0], "1 snapshot of erp stays with it; the clone is what its disks hold now");
+        assert_string_equal(plan->warnings[0],
+                            "1 snapshot of erp stays with it: taken while it ran, they would wake up "
+                            "with its addresses");
+        done();
+}
+
+static void new_images_hold_no_snapshots_and_that_is_said(void **state) {
+        static const char text[] = "2 snapshots of erp stay with it: the clone's images are new and hold none";
+        (void) state;
+        off();
+        add_snapshot("shut off");
+        add_snapshot("running");
+        new_request("lyon/kvm1", "erp-2");
+        request.linked = true;
+        ask();
+        assert_int_equal(plan->n_warnings, 1);
+        assert_string_equal(plan->warnings[0], text);
+        done();
+        new_request("nantes/kvm2", "erp-test");
+        move.format = (char *) "raw";
+        ask();
+        assert_int_equal(plan->n_warnings, 1);
+        assert_string_equal(plan->warnings[0], text);
         done();
 }
 
@@ -354,7 +386,8 @@ int main(void) {
                 FLEET_TEST(what_only_keeps_a_vm_from_leaving_is_no_obstacle_to_its_clones),
                 FLEET_TEST(clones_share_their_original_and_a_move_does_not),
                 FLEET_TEST(fault_48_a_request_that_makes_no_sense_is_refused),
-                FLEET_TEST(snapshots_stay_with_the_original_and_that_is_said),
+                FLEET_TEST(snapshots_that_the_clone_can_go_back_to_come_along_and_the_others_are_counted),
+                FLEET_TEST(new_images_hold_no_snapshots_and_that_is_said),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

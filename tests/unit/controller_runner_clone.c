@@ -107,6 +107,21 @@ static void a_clone_on_one_host_copies_without_a_ticket(void **state) {
         proto_free(&record->base);
 }
 
+static void what_a_clone_has_to_do_without_is_kept_with_the_job(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        Drover__JobRecord *record = NULL;
+        char job[33];
+        clone_to("nantes/kvm2", "erp-test", job);
+        finish(job, "done");
+        assert_int_equal(asked[place_of("define") - 1].snapshots, 1); // all: its host knows which of them it can have
+        die_and_come_back();
+        must(runner_job(runner, job, &record, &err), &err);
+        assert_int_equal(record->n_warnings, 1);
+        assert_string_equal(record->warnings[0], "the clone does not know the snapshot live");
+        proto_free(&record->base);
+}
+
 static void a_running_original_is_stopped_and_started_again(void **state) {
         (void) state;
         static const char *const order[] = {"check",       "reserve",  "stop",        "hold",   "send-vda",
@@ -282,6 +297,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 OFF_TEST(a_clone_across_hosts_asks_each_step_once_and_in_order),
                 OFF_TEST(a_clone_on_one_host_copies_without_a_ticket),
+                OFF_TEST(what_a_clone_has_to_do_without_is_kept_with_the_job),
                 RUNNER_TEST(a_running_original_is_stopped_and_started_again),
                 RUNNER_TEST(on_one_host_the_original_is_given_back_when_nothing_else_is_under_way),
                 RUNNER_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_clone),

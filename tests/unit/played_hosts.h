@@ -20,6 +20,7 @@ struct asked {
         uint32_t attempt;
         uint64_t id, epoch;
         Drover__AgentRequest__VerbCase verb;
+        size_t snapshots; // of a definition
         bool answered;
 };
 
@@ -58,6 +59,8 @@ static inline int port_send(void *data, const char *host, Drover__AgentRequest *
         entry->attempt = request->attempt;
         entry->epoch = request->epoch;
         entry->verb = request->verb_case;
+        if (entry->verb == DROVER__AGENT_REQUEST__VERB_MOVE_DEFINE)
+                entry->snapshots = request->move_define->n_snapshot_xml;
         entry->id = *ret_id = n_asked;
         return 0;
 }
@@ -69,6 +72,10 @@ static inline void fill_inspect(Drover__AgentResult *result) {
         result->inspect->domain = new_domain(ERP, "erp", "running", "52:54:00:00:00:01");
         result->inspect->definition_xml.data = (uint8_t *) memory_string("<domain/>");
         result->inspect->definition_xml.len = 9;
+        result->inspect->snapshot_xml = new (ProtobufCBinaryData);
+        result->inspect->n_snapshot_xml = 1;
+        result->inspect->snapshot_xml[0].data = (uint8_t *) memory_string("<domainsnapshot/>");
+        result->inspect->snapshot_xml[0].len = 17;
 }
 
 static inline void fill_fence(Drover__AgentResult *result) {
@@ -124,6 +131,9 @@ static inline void answer(struct asked *entry) {
                 result->define = new (Drover__MoveDefineResult);
                 drover__move_define_result__init(result->define);
                 result->define->definition_sha256 = memory_string("d00d");
+                result->define->warnings = new_array(char *, 1);
+                result->define->warnings[result->define->n_warnings++] =
+                        memory_string("the clone does not know the snapshot live");
         } else if (entry->verb == DROVER__AGENT_REQUEST__VERB_MOVE_SETTLE) {
                 result->value_case = DROVER__AGENT_RESULT__VALUE_SETTLE;
                 result->settle = new (Drover__MoveSettleResult);
