@@ -367,18 +367,10 @@ static void record_plan(Drover__JobRecord *record, const Drover__MovePlan *plan)
         set_text(&record->vm_uuid, plan->vm_uuid); // the job's own is the clone's
         record->clone = memory_format("%s/%s", plan->target_name, plan->new_name);
         record->clone_uuid = memory_string(plan->identity->uuid);
-}
-
-// They stand in the result of its step, and so on disk.
-static void record_warnings(Drover__JobRecord *record, const struct job *job) {
-        Drover__AgentResult *result = job_step_result(job_step_named((struct job *) job, "define"));
-        if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_DEFINE) {
-                record->n_warnings = result->define->n_warnings;
-                record->warnings = steal(&result->define->warnings);
-                result->define->n_warnings = 0;
-        }
-        if (result)
-                proto_free(&result->base);
+        record->n_warnings = plan->n_done_without;
+        record->warnings = new_array(char *, plan->n_done_without + 1);
+        for (size_t i = 0; i < plan->n_done_without; i++)
+                record->warnings[i] = memory_string(plan->done_without[i]);
 }
 
 Drover__JobRecord *job_record(const struct job *job) {
@@ -403,8 +395,6 @@ Drover__JobRecord *job_record(const struct job *job) {
                 record->error = proto_failure(&job->error);
         if (job->plan)
                 record_plan(record, job->plan);
-        if (job->plan && job->plan->clone)
-                record_warnings(record, job);
         if (job->batch)
                 parts_record(job, record);
         else

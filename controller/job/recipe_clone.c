@@ -12,6 +12,7 @@
 #include "controller/job/plan.h"
 #include "controller/job/plan_format.h"
 #include "controller/job/recipe_parts.h"
+#include "common/cleanup.h"
 #include "common/memory.h"
 
 #include <stdio.h>
@@ -173,9 +174,26 @@ static void undo(struct job *job) {
                 job_add_step(job, &step_release, beside(job, group), 0, true);
 }
 
+// Results are forgotten when a job ends; what its host said for people goes into the plan.
+static void remember_warnings(struct job *job) {
+        Drover__AgentResult *result = job_step_result(job_step_named(job, "define"));
+        struct buffer bytes;
+        buffer_init(&bytes, 0);
+        if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_DEFINE && job->plan->n_done_without == 0) {
+                job->plan->n_done_without = result->define->n_warnings;
+                job->plan->done_without = steal(&result->define->warnings);
+                result->define->n_warnings = 0;
+                if (PROTO_PACK(job->plan, &bytes, NULL) == 0)
+                        job_set_spec(job, bytes.data, bytes.length);
+        }
+        buffer_fini(&bytes);
+        proto_free(result ? &result->base : NULL);
+}
+
 const struct recipe recipe_clone = {.kind = "vm.clone",
                                     .load = recipe_plan_load,
                                     .steps = steps,
                                     .undo = undo,
+                                    .end = remember_warnings,
                                     .host = recipe_plan_host,
                                     .all = all};
