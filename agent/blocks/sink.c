@@ -22,6 +22,10 @@ static int check_alive(const struct sink *sink, struct error *err) {
         return error_set(err, ERROR_IO, "the image could not be written before");
 }
 
+bool sink_keeps(const struct sink *sink, uint64_t bytes) {
+        return sink->ops->keeps(sink, bytes);
+}
+
 int sink_begin(struct sink *sink, uint64_t bytes, bool fresh, struct error *err) {
         char text[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX];
         if (bytes > BLOCKS_BYTES_MAX)

@@ -17,6 +17,9 @@
 struct sink;
 struct sink_ops {
         const char *kind;
+        // Before begin(): whether what an earlier attempt left can still hold all that it wrote of an image of this
+        // length. Somebody may have cut it or emptied it since.
+        bool (*keeps)(const struct sink *sink, uint64_t bytes);
         // The image is to have this length. fresh: nothing of what is there counts, and it reads as zeros afterwards.
         int (*begin)(struct sink *sink, uint64_t bytes, bool fresh, struct error *err);
         // offset and length are multiples of BLOCKS_GRAIN, but for the end of the image; the buffer is aligned and has
@@ -35,6 +38,7 @@ struct sink { // the beginning of each kind's own struct
         atomic_bool failed; // finally
 };
 void sink_init(struct sink *sink, const struct sink_ops *ops);
+bool sink_keeps(const struct sink *sink, uint64_t bytes); // see sink_ops
 int sink_begin(struct sink *sink, uint64_t bytes, bool fresh, struct error *err);
 int sink_write(struct sink *sink, uint64_t offset, uint8_t *buffer, size_t length, struct error *err);
 int sink_zero(struct sink *sink, uint64_t offset, uint64_t length, struct error *err);

@@ -25,28 +25,11 @@ struct sink_file {
         atomic_uint_least64_t buffered; // bytes that went through the page cache since the last push
 };
 
-static int begin_device(struct sink_file *file, uint64_t bytes, struct error *err) {
-        char text[UNITS_TEXT_MAX], has[UNITS_TEXT_MAX];
-        off_t end = lseek(file->fd, 0, SEEK_END);
-        if (end < 0)
-                return error_errno(err, errno, "read the device's length");
-        file->room = (uint64_t) end;
-        if (bytes > file->room)
-                return error_set(err, ERROR_NO_SPACE, "the image has %s, the device only %s",
-                                 units_format_size(bytes, text), units_format_size(file->room, has));
-        return 0;
-}
-
-static int begin(struct sink *sink, uint64_t bytes, bool fresh, struct error *err) {
-        struct sink_file *file = (struct sink_file *) sink;
-        char text[UNITS_TEXT_MAX];
-        if (file->device)
-                return begin_device(file, bytes, err);
-        // The length comes first: writing beyond the end would extend the file again and again, one writer at a time.
-        if ((fresh && ftruncate(file->fd, 0) < 0) || ftruncate(file->fd, (off_t) bytes) < 0)
-                return error_errno(err, errno, "make room for %s", units_format_size(bytes, text));
-        sink->starts_zero = fresh;
-        return 0;
+// It got its whole length before anything else; a direct write at the end may have made it a little longer.
+static bool keeps(const struct sink *sink, uint64_t bytes) {
+        const struct sink_file *file = (const struct sink_file *) sink;
+        struct stat status;
+        return file->device || (fstat(file->fd, &status) == 0 && (uint64_t) status.st_size >= bytes);
 }
 
 static bool fits_direct(const struct sink_file *file, uint64_t offset, size_t rounded) {
@@ -134,6 +117,31 @@ static int zero(struct sink *sink, uint64_t offset, uint64_t length, struct erro
         return 0;
 }
 
+static int begin_device(struct sink_file *file, uint64_t bytes, struct error *err) {
+        char text[UNITS_TEXT_MAX], has[UNITS_TEXT_MAX];
+        off_t end = lseek(file->fd, 0, SEEK_END);
+        if (end < 0)
+                return error_errno(err, errno, "read the device's length");
+        file->room = (uint64_t) end;
+        if (bytes > file->room)
+                return error_set(err, ERROR_NO_SPACE, "the image has %s, the device only %s",
+                                 units_format_size(bytes, text), units_format_size(file->room, has));
+        // The guest sees the whole device: what others left beyond the image is not for it.
+        return zero(&file->sink, bytes, file->room - bytes, err);
+}
+
+static int begin(struct sink *sink, uint64_t bytes, bool fresh, struct error *err) {
+        struct sink_file *file = (struct sink_file *) sink;
+        char text[UNITS_TEXT_MAX];
+        if (file->device)
+                return begin_device(file, bytes, err);
+        // The length comes first: writing beyond the end would extend the file again and again, one writer at a time.
+        if ((fresh && ftruncate(file->fd, 0) < 0) || ftruncate(file->fd, (off_t) bytes) < 0)
+                return error_errno(err, errno, "make room for %s", units_format_size(bytes, text));
+        sink->starts_zero = fresh;
+        return 0;
+}
+
 static int read_all(struct sink *sink, uint64_t offset, uint8_t *buffer, size_t length, struct error *err) {
         struct sink_file *file = (struct sink_file *) sink;
         char text[UNITS_TEXT_MAX];
@@ -172,6 +180,7 @@ static void free_file(struct sink *sink) {
 }
 
 static const struct sink_ops ops = {.kind = "file",
+                                    .keeps = keeps,
                                     .begin = begin,
                                     .write = write_all,
                                     .zero = zero,

@@ -111,21 +111,28 @@ static unsigned read_page(const struct verified *verified, uint64_t *n, uint8_t 
         return got > 0 ? (unsigned) ((size_t) got / VERIFIED_HASH) : 0;
 }
 
-static uint64_t count_entries(const struct verified *verified) {
+// Counts the entries, and makes sure that the disk says the same as the page cache: an agent that died between taking
+// an entry away and syncing that, or whose sync failed, has left an entry on the disk that is not to be seen here, and
+// a sync alone writes only what the kernel still believes to be unwritten (fault 23).
+static int take_up_entries(struct verified *verified, struct error *err) {
         uint8_t page[PAGE_ENTRIES][VERIFIED_HASH];
-        uint64_t count = 0;
         unsigned had;
-        for (uint64_t n = 0; (had = read_page(verified, &n, page)) > 0; n += had)
+        for (uint64_t n = 0; (had = read_page(verified, &n, page)) > 0; n += had) {
+                if (write_at(verified, page, (size_t) had * VERIFIED_HASH, place_of(n), err) < 0)
+                        return -1;
                 for (unsigned i = 0; i < had; i++)
-                        count += memcmp(page[i], nothing, VERIFIED_HASH) != 0;
-        return count;
+                        verified->count += memcmp(page[i], nothing, VERIFIED_HASH) != 0;
+        }
+        return 0;
 }
 
-// Only told to people, so it is not synced.
-static int count_attempt(struct verified *verified, struct error *err) {
-        verified->count = count_entries(verified);
+static int take_up(struct verified *verified, struct error *err) {
+        if (take_up_entries(verified, err) < 0)
+                return -1;
         verified->resumed += verified->count > 0;
-        return write_at(verified, &verified->resumed, sizeof verified->resumed, offsetof(struct header, resumed), err);
+        if (write_at(verified, &verified->resumed, sizeof verified->resumed, offsetof(struct header, resumed), err) < 0)
+                return -1;
+        return sync_file(verified, err);
 }
 
 int verified_open(int fd, const char *image, uint64_t bytes, struct verified **ret, bool *ret_fresh,
@@ -140,7 +147,7 @@ int verified_open(int fd, const char *image, uint64_t bytes, struct verified **r
         verified->blocks = (bytes + BLOCKS_BLOCK - 1) / BLOCKS_BLOCK;
         make_header(&header, image, bytes);
         bool fresh = !is_ours(verified, &header);
-        if ((fresh ? begin_anew(verified, &header, err) : count_attempt(verified, err)) < 0) {
+        if ((fresh ? begin_anew(verified, &header, err) : take_up(verified, err)) < 0) {
                 verified_free(verified);
                 return -1;
         }

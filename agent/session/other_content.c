@@ -11,7 +11,8 @@ void other_content_find(const struct custody *custody, struct shelf *shelf, cons
         unsigned n = 0;
         struct error why = ERROR_INIT;
         *ret = (struct other_content){0};
-        if (!receive->disk) // an NVRAM file is sent sooner than found
+        if (!receive->disk ||
+            receive->item == DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM) // an NVRAM file is sent sooner than found
                 return;
         if (content_find(custody->conn, custody->journal, custody->job, item, receive->disk->file_bytes, fds, &n,
                          &why) < 0) {

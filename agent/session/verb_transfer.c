@@ -13,10 +13,8 @@
 #include "common/cleanup.h"
 #include "common/memory.h"
 
-#include <errno.h>
-#include <sys/stat.h>
-
-#define NVRAM_ITEM "nvram"
+#define NVRAM_ITEM      "nvram"
+#define NVRAM_BYTES_MAX (64u << 20) // the flash of every machine that QEMU knows is smaller
 
 static struct transfer_observer observer_of(const struct verb_call *call) {
         return (struct transfer_observer){.progress = call->progress, .cancelled = call->cancelled, .data = call->data};
@@ -101,14 +99,6 @@ int verb_transfer_send(struct verb_call *call, struct error *err) {
 }
 
 // ---- the sink
-// What is remembered of a partial image that was emptied since (sink_nbd.h) is true no more.
-static int forget_if_empty(const struct hold_partial *partial, struct error *err) {
-        struct stat status;
-        if (fstat(partial->fd, &status) < 0 || (status.st_size == 0 && ftruncate(partial->ranges_fd, 0) < 0))
-                return error_errno(err, errno, "look at the partial image");
-        return 0;
-}
-
 // The partial file, and what else this host has that may hold the same.
 static int open_partial(struct verb_call *call, const char *item, struct hold_partial *ret, struct other_content *other,
                         struct error *err) {
@@ -130,7 +120,13 @@ static int receive_into(struct verb_call *call, const char *item, const struct h
         _cleanup_(free_p) char *image = memory_format("%s %s %s %s", partial->identity, sink->ops->kind,
                                                       disk ? disk->source_format : "", disk ? disk->format : "");
         struct transfer_target target = {
-                .sink = sink, .verified_fd = partial->ranges_fd, .image = image, .answerer = answerer};
+                .sink = sink,
+                .least = disk ? disk->file_bytes : 0,
+                .most = disk ? disk->file_bytes : NVRAM_BYTES_MAX,
+                .verified_fd = partial->ranges_fd,
+                .image = image,
+                .answerer = answerer,
+        };
         struct transfer_observer observer = observer_of(call);
         Drover__TransferResult *value = NULL;
         if (transfer_receive(call->host->transfers, receive->order, item, &target, &observer, &value, err) < 0)
@@ -146,7 +142,7 @@ int verb_transfer_receive(struct verb_call *call, struct error *err) {
         _cleanup_(hold_partial_fini) struct hold_partial partial = {.fd = -1, .ranges_fd = -1};
         _cleanup_(other_content_fini) struct other_content other = {0};
         struct sink *sink = NULL;
-        if (open_partial(call, item, &partial, &other, err) < 0 || forget_if_empty(&partial, err) < 0 ||
+        if (open_partial(call, item, &partial, &other, err) < 0 ||
             image_sink_new(partial.fd, nvram ? NULL : receive->disk, &sink, err) < 0)
                 return error_prefix(err, "receive %s", item);
         int result = receive_into(call, item, &partial, sink, other.answerer, err);

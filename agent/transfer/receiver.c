@@ -28,11 +28,17 @@ struct receiver {
 };
 
 // ---- the beginning
-static void want(struct receiver *receiver, const Drover__DataBegin *begin) {
+static int want(struct receiver *receiver, const Drover__DataBegin *begin, struct error *err) {
         const struct transfer_target *target = receiver->target;
+        // A source that has more than the plan says would fill a pool that others need (fault 55).
+        if (begin->bytes < target->least || begin->bytes > target->most)
+                return error_set(err, ERROR_CONFLICT, "the source has an image of %llu bytes, and the plan one of %llu",
+                                 (unsigned long long) begin->bytes,
+                                 (unsigned long long) (begin->bytes < target->least ? target->least : target->most));
         receiver->wanted = true;
         receiver->copy.flow.bytes_total = begin->bytes;
         writers_want(&receiver->writers, begin->bytes, target->verified_fd, target->image);
+        return 0;
 }
 
 // The sink is ready: the streams may bring what they have.
@@ -107,10 +113,8 @@ static int say_done(struct receiver *receiver, struct error *err) {
 // ---- the conversation
 static int hear(struct receiver *receiver, const Drover__DataEnvelope *envelope, struct error *err) {
         struct answerer *answerer = receiver->receiving.answerer;
-        if (!receiver->wanted && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_BEGIN) {
-                want(receiver, envelope->begin);
-                return 0;
-        }
+        if (!receiver->wanted && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_BEGIN)
+                return want(receiver, envelope->begin, err);
         if (receiver->wanted && !receiver->ended && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_END)
                 return hear_end(receiver, envelope->end, err);
         if (answerer && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_NAMES)

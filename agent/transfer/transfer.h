@@ -49,6 +49,7 @@ struct transfer_observer {
 // What is written, and what is remembered of it from one attempt to the next.
 struct transfer_target {
         struct sink *sink;
+        uint64_t least, most;      // bytes that an image from another host may have (fault 55)
         int verified_fd;           // the file of verified blocks (verified.h); -1: nothing is remembered
         const char *image;         // what tells this partial image from any other
         struct answerer *answerer; // NULL: nothing else to look in (answerer.h)

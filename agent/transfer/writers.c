@@ -2,8 +2,10 @@
 /* Writing what has come (see writers.h). */
 #include "agent/transfer/writers.h"
 #include "common/fault.h"
+#include <errno.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 // Zeros between two runs of grains are written along when they are fewer: a hole is not worth another request.
 #define GAP (16u << 10)
@@ -25,6 +27,9 @@ void writers_fini(struct writers *writers) {
 
 int writers_begin(struct writers *writers, uint64_t bytes, int verified_fd, const char *image, struct error *err) {
         writers->fresh = true;
+        // What is remembered of an image that was cut since is true no more.
+        if (verified_fd >= 0 && !sink_keeps(writers->sink, bytes) && ftruncate(verified_fd, 0) < 0)
+                return error_errno(err, errno, "empty the record of verified blocks");
         // The record is emptied before the image is: it never speaks of what is not there.
         if (verified_fd >= 0 && verified_open(verified_fd, image, bytes, &writers->verified, &writers->fresh, err) < 0)
                 return -1;

@@ -1,15 +1,37 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* agent/blocks/verified: what is in the record is on the disk, whatever happened to the record. */
+/*
+ * agent/blocks/verified: what is in the record is on the disk, whatever happened to the record. pwrite and fdatasync
+ * are this program's own, so that a test can see them and make them fail.
+ */
 #include "agent/blocks/verified.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>
 
 #define MIB (1ull << 20)
+
+static bool sync_fails;
+static size_t unsynced; // bytes written since the last sync that succeeded
+
+ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset) {
+        unsynced += length;
+        return syscall(SYS_pwrite64, fd, bytes, length, offset);
+}
+
+int fdatasync(int fd) {
+        if (sync_fails) {
+                errno = EIO;
+                return -1;
+        }
+        unsynced = 0;
+        return (int) syscall(SYS_fdatasync, fd);
+}
 
 struct scene {
         int fd;
@@ -133,6 +155,30 @@ static void what_is_to_be_overwritten_is_forgotten_first(void **state) {
         end(&scene);
 }
 
+// The kernel calls a page clean whose writing failed: only writing it again brings it to the disk.
+static void fault_23_an_entry_whose_taking_away_was_not_synced_does_not_come_back(void **state) {
+        (void) state;
+        struct scene scene;
+        struct verified *verified = NULL;
+        struct error err = ERROR_INIT;
+        bool fresh;
+        begin(&scene);
+        for (uint64_t n = 0; n < 600; n++)
+                verified_note(scene.verified, n, hash_of(n));
+        commit(&scene);
+        sync_fails = true;
+        assert_int_equal(verified_forget(scene.verified, 7, NULL), -1);
+        assert_int_equal(verified_open(scene.fd, "one", 3000 * MIB, &verified, &fresh, &err), -1);
+        assert_string_equal(err.message, "sync the record of verified blocks: Input/output error");
+        assert_true(unsynced >= 600 * VERIFIED_HASH); // all of it, and not only what the kernel still calls dirty
+        sync_fails = false;
+        open_as(&scene, "one", 3000 * MIB);
+        assert_false(scene.fresh);
+        assert_int_equal(unsynced, 0);
+        assert_int_equal(verified_count(scene.verified), 599);
+        end(&scene);
+}
+
 static void runs_are_found(void **state) {
         (void) state;
         struct scene scene;
@@ -177,6 +223,7 @@ int main(void) {
                 cmocka_unit_test(another_image_or_length_begins_anew),
                 cmocka_unit_test(a_torn_record_begins_anew),
                 cmocka_unit_test(what_is_to_be_overwritten_is_forgotten_first),
+                cmocka_unit_test(fault_23_an_entry_whose_taking_away_was_not_synced_does_not_come_back),
                 cmocka_unit_test(runs_are_found),
                 cmocka_unit_test(an_image_without_bounds_is_refused),
         };

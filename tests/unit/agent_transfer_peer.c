@@ -27,17 +27,26 @@ static struct channel *call(struct liar *liar, unsigned callee, unsigned caller,
 }
 
 // The victim is the sink of a direct transfer or the source of a reversed one; either way it is called by us.
-static void meet_with(struct liar *liar, int path, int victim_fd, int verified_fd) {
+static void prepare(struct liar *liar, int path, int victim_fd, int verified_fd) {
         bool victim_sends = path == REVERSE;
         int other_fd = rig_file();
         memset(liar, 0, sizeof *liar);
         rig_pair(&liar->pair, path, victim_sends ? victim_fd : other_fd, victim_sends ? other_fd : victim_fd, 1);
         liar->victim = victim_sends ? &liar->pair.source : &liar->pair.sink;
         liar->victim->verified_fd = verified_fd;
+}
+
+static void meet_prepared(struct liar *liar, int path) {
+        bool victim_sends = path == REVERSE;
         rig_side_start(liar->victim);
         unsigned callee = victim_sends ? RIG_SOURCE : RIG_SINK, caller = victim_sends ? RIG_SINK : RIG_SOURCE;
         liar->talk = call(liar, callee, caller, 0);
         liar->stream = call(liar, callee, caller, 1);
+}
+
+static void meet_with(struct liar *liar, int path, int victim_fd, int verified_fd) {
+        prepare(liar, path, victim_fd, verified_fd);
+        meet_prepared(liar, path);
 }
 
 static void meet(struct liar *liar, int path, int victim_fd) {
@@ -321,6 +330,34 @@ static void fault_55_an_image_without_end_is_refused(void **state) {
         assert_found_out(&liar, ERROR_TOO_LARGE, "an image of 16384.0 PiB is over the bound of 64.0 TiB");
 }
 
+static void fault_55_an_image_of_another_length_than_the_plans_is_refused(void **state) {
+        (void) state;
+        static const struct {
+                uint64_t least, most, bytes;
+                const char *message;
+        } wrong[] = {
+                {9 * MIB, 9 * MIB, 64ull << 40,
+                 "the source has an image of 70368744177664 bytes, and the plan one of 9437184"},
+                {9 * MIB, 9 * MIB, 9 * MIB - 1,
+                 "the source has an image of 9437183 bytes, and the plan one of 9437184"},
+                {0, MIB, 2 * MIB, "the source has an image of 2097152 bytes, and the plan one of 1048576"},
+        };
+        for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+                struct liar liar;
+                struct stat status;
+                int fd = rig_file(), again = dup(fd);
+                prepare(&liar, DIRECT, fd, -1);
+                liar.victim->least = wrong[i].least;
+                liar.victim->most = wrong[i].most;
+                meet_prepared(&liar, DIRECT);
+                say_begin(&liar, wrong[i].bytes);
+                assert_found_out(&liar, ERROR_CONFLICT, wrong[i].message);
+                assert_int_equal(fstat(again, &status), 0);
+                assert_int_equal(status.st_size, 0); // it was not even made as long
+                close(again);
+        }
+}
+
 static void words_out_of_turn_are_refused(void **state) {
         (void) state;
         struct liar liar;
@@ -470,6 +507,7 @@ int main(void) {
                 cmocka_unit_test(an_end_before_everything_came_is_refused),
                 cmocka_unit_test(another_length_at_the_end_is_refused),
                 cmocka_unit_test(fault_55_an_image_without_end_is_refused),
+                cmocka_unit_test(fault_55_an_image_of_another_length_than_the_plans_is_refused),
                 cmocka_unit_test(words_out_of_turn_are_refused),
                 cmocka_unit_test(a_failure_of_the_source_is_passed_on),
                 cmocka_unit_test(a_source_is_patient_with_a_sink_that_syncs),

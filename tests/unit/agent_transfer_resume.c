@@ -179,6 +179,22 @@ static void the_record_of_another_image_is_not_believed(void **state) {
         close_scene(&scene);
 }
 
+// Somebody, or what repaired the file system, has cut it: its record speaks of what is not there any more.
+static void fault_22_a_partial_image_that_was_cut_is_not_believed(void **state) {
+        (void) state;
+        static const off_t lengths[] = {0, 5 * MIB + 100, 40 * MIB - 1};
+        for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+                struct scene scene;
+                open_scene(&scene, 40 * MIB);
+                cut_at(&scene, 20 * MIB, 2);
+                assert_int_equal(ftruncate(scene.sink, lengths[i]), 0);
+                finish(&scene, 2);
+                assert_int_equal(scene.pair.sink.state.bytes_kept, 0);
+                assert_int_equal(scene.pair.sink.resumed, 0);
+                close_scene(&scene);
+        }
+}
+
 static void an_agent_that_was_restarted_reads_what_it_has_forgotten(void **state) {
         (void) state;
         struct scene scene;
@@ -270,6 +286,7 @@ int main(void) {
                 cmocka_unit_test_setup(what_became_a_hole_at_the_source_is_zeros_at_the_sink, nothing_strikes),
                 cmocka_unit_test_setup(an_image_that_changes_while_it_is_copied_is_noticed, nothing_strikes),
                 cmocka_unit_test_setup(the_record_of_another_image_is_not_believed, nothing_strikes),
+                cmocka_unit_test_setup(fault_22_a_partial_image_that_was_cut_is_not_believed, nothing_strikes),
                 cmocka_unit_test_setup(an_agent_that_was_restarted_reads_what_it_has_forgotten, nothing_strikes),
                 cmocka_unit_test_setup(fault_23_what_a_failed_sync_covered_is_never_believed, nothing_strikes),
                 cmocka_unit_test_setup(a_cancelled_copy_can_go_on_as_well, nothing_strikes),

@@ -220,6 +220,7 @@ struct rig_side {
         int fd;
         int verified_fd;           // of the sink; -1: nothing is remembered
         struct answerer *answerer; // of the sink; NULL: nothing to look in
+        uint64_t least, most;      // that the sink takes; most 0: any length
         unsigned resumed;
         uint64_t bytes;
         struct transfer_observer observer;
@@ -258,7 +259,12 @@ static inline void rig_send(struct rig_side *side, Drover__TransferResult **ret)
 
 static inline void rig_receive(struct rig_side *side, Drover__TransferResult **ret) {
         struct transfer_target target = {
-                .verified_fd = side->verified_fd, .image = "image", .answerer = side->answerer};
+                .least = side->least,
+                .most = side->most ? side->most : UINT64_MAX,
+                .verified_fd = side->verified_fd,
+                .image = "image",
+                .answerer = side->answerer,
+        };
         assert_int_equal(sink_file_new(side->fd, &target.sink, NULL), 0);
         side->result = transfer_receive(side->agent, &side->order, "vda", &target, &side->observer, ret, &side->err);
         sink_free(target.sink);
@@ -279,7 +285,7 @@ static inline int rig_send_as(struct transfers *agent, const Drover__TransferOrd
 
 static inline int rig_receive_as(struct transfers *agent, const Drover__TransferOrder *order, const char *disk, int fd,
                                  struct error *err) {
-        struct transfer_target target = {.verified_fd = -1, .image = "image"};
+        struct transfer_target target = {.most = UINT64_MAX, .verified_fd = -1, .image = "image"};
         Drover__TransferResult *result = NULL;
         assert_int_equal(sink_file_new(fd, &target.sink, NULL), 0);
         int received = transfer_receive(agent, order, disk, &target, NULL, &result, err);
