@@ -21,6 +21,8 @@
 #define GREETING_MS     10000u
 #define SHELF_DIRECTORY "reuse" // below the state's
 #define CLOCK_OFF_MOST  5       // seconds; tickets bear five minutes, people less
+#define STEADY_MS       2000u   // a link that has stood for so long is dialled again at once
+#define AT_ONCE_MS      50u     // nearly: not every agent in the same moment
 
 enum { IDLE, DIALLING, GREETING, ONLINE, WAITING, STOPPED };
 
@@ -46,6 +48,7 @@ struct session {
         struct link *link;   // from dialling until its on_close
         struct timer *retry;
         struct backoff backoff;
+        uint64_t online_at; // monotonic ms
         struct heartbeat *heartbeat;
         struct renewal *renewal;
         struct inventory *inventory;
@@ -179,6 +182,7 @@ static int on_welcome(struct session *session, const Drover__Welcome *welcome, s
         if (greeting_check(welcome, err) < 0)
                 return -1;
         sm_move(&session->sm, ONLINE);
+        session->online_at = clock_ms(session->config.clock);
         backoff_reset(&session->backoff);
         *session->told = '\0';
         heartbeat_start(session->heartbeat, session->link, welcome->ping_seconds * 1000, welcome->dead_seconds * 1000);
@@ -276,11 +280,15 @@ static void tell_if_stopped(struct session *session) {
                 session->on_stopped(session->on_stopped_data);
 }
 
-// The wait before the next try: grown and jittered; at once the longest when the controller does not want this agent.
-static uint32_t next_wait(struct session *session, enum error_code code) {
-        uint32_t wait = backoff_next(&session->backoff, random_u32());
-        bool unwanted = code == ERROR_DENIED || code == ERROR_VERSION;
-        return unwanted ? session->config.retry_most_ms : wait;
+// The wait before the next try: grown and jittered; at once the longest when the controller does not want this agent,
+// and hardly any when a link that stood was cut, for a copy may wait for it. A controller that has just died refuses
+// that one try, which costs it nothing.
+static uint32_t next_wait(struct session *session, enum error_code code, bool was_online) {
+        if (code == ERROR_DENIED || code == ERROR_VERSION)
+                return session->config.retry_most_ms;
+        if (was_online && clock_ms(session->config.clock) - session->online_at >= STEADY_MS)
+                return 1 + random_u32() % AT_ONCE_MS;
+        return backoff_next(&session->backoff, random_u32());
 }
 
 static void log_lost(struct session *session, const struct error *why) {
@@ -289,8 +297,8 @@ static void log_lost(struct session *session, const struct error *why) {
         snprintf(session->told, sizeof session->told, "%s", why->message);
 }
 
-static void wait_and_retry(struct session *session, const struct error *why) {
-        uint32_t wait = next_wait(session, why->code);
+static void wait_and_retry(struct session *session, const struct error *why, bool was_online) {
+        uint32_t wait = next_wait(session, why->code, was_online);
         sm_move(&session->sm, WAITING);
         timer_once(session->retry, wait);
         log_lost(session, why);
@@ -314,7 +322,7 @@ static void on_close(struct link *link, const struct error *why, void *data) {
         }
         if (!was_online)
                 session->address = (session->address + 1) % session->n_addresses;
-        wait_and_retry(session, why);
+        wait_and_retry(session, why, was_online);
 }
 
 static void dial(struct session *session) {
@@ -327,7 +335,7 @@ static void dial(struct session *session) {
                          session, &session->link, &err) == 0)
                 return;
         session->address = (session->address + 1) % session->n_addresses;
-        wait_and_retry(session, &err);
+        wait_and_retry(session, &err, false);
 }
 
 static void on_retry(void *data) {

@@ -50,7 +50,21 @@ static struct {
         struct session *session;
         char status[ERROR_MESSAGE_MAX + 64];
         bool started, stopped;
+        uint32_t retry_ms; // before the first new try
+        uint64_t later_ms; // by which the agent's clock has been put forward
 } scene;
+
+static uint64_t agent_ms(void *data) {
+        (void) data;
+        return clock_ms(&system_clock) + scene.later_ms;
+}
+
+static int64_t agent_wall(void *data) {
+        (void) data;
+        return clock_wall(&system_clock);
+}
+
+static const struct clock agent_clock = {.monotonic_ms = agent_ms, .wall_seconds = agent_wall};
 
 // ---- the controller
 
@@ -299,9 +313,9 @@ static void agent_start(const char *first) {
         const struct session_config config = {.addresses = addresses,
                                               .n_addresses = first ? 2 : 1,
                                               .state_directory = scratch,
-                                              .retry_first_ms = 10,
-                                              .retry_most_ms = 40,
-                                              .clock = &system_clock,
+                                              .retry_first_ms = scene.retry_ms,
+                                              .retry_most_ms = scene.retry_ms * 4,
+                                              .clock = &agent_clock,
                                               .on_status = on_status};
         must(journal_open(scratch_path("agent.db"), &scene.journal, &err), &err);
         must(connection_new("test:///default", &scene.connection, &err), &err);
@@ -330,6 +344,7 @@ static int set_up(void **state) {
         scene.version = 1;
         scene.ping = 10;
         scene.dead = 30;
+        scene.retry_ms = 10;
         uv_loop_init(&scene.loop);
         scene.authority = authority_new();
         return scratch_make(state);
@@ -504,6 +519,27 @@ static void a_lost_link_is_made_again_with_a_new_whole_picture(void **state) {
         until(has_met_again);
         assert_int_equal(scene.instance, instance);
         assert_true(scene.generation > generation);
+}
+
+static void a_link_that_stood_is_made_again_at_once(void **state) {
+        (void) state;
+        scene.retry_ms = 60000;
+        meet_online();
+        scene.later_ms = 2000;
+        uint64_t cut_at = clock_ms(&system_clock);
+        link_abort(scene.link, ERROR_FAILED, "cut");
+        until(has_met_again);
+        assert_in_range(clock_ms(&system_clock) - cut_at, 0, 10000); // far less than the wait between tries
+}
+
+static void a_link_that_is_cut_again_and_again_is_waited_for(void **state) {
+        (void) state;
+        scene.retry_ms = 60000;
+        meet_online();
+        link_abort(scene.link, ERROR_FAILED, "cut");
+        until(is_refused);
+        assert_non_null(strstr(scene.status, "; next try in "));
+        assert_in_range(strtoul(strstr(scene.status, " in ") + 4, NULL, 10), 30, 60);
 }
 
 static bool has_two_wholes(void) {
@@ -719,6 +755,8 @@ int main(void) {
                 TEST(a_ping_is_answered),
                 TEST(fault_02_a_controller_that_has_fallen_silent_is_given_up),
                 TEST(a_lost_link_is_made_again_with_a_new_whole_picture),
+                TEST(a_link_that_stood_is_made_again_at_once),
+                TEST(a_link_that_is_cut_again_and_again_is_waited_for),
                 TEST(a_resync_brings_a_new_whole_picture_on_the_same_link),
                 TEST(a_request_is_done_and_answered),
                 TEST(what_a_request_changed_is_told_in_a_delta),
