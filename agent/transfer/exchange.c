@@ -12,8 +12,7 @@ DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 
 // Of the connections that are not yet known, one address may have this part: others shall get a turn beside it (fault
 // 3).
-#define SHARE       4
-#define SHARE_LEAST 8u
+#define SHARE 4
 
 struct waiting { // a transfer that waits for its peer; on its own stack
         struct waiting *next;
@@ -221,7 +220,8 @@ static bool has_room(const struct transfers *transfers, const struct sockaddr_st
         unsigned same = 0, share = transfers->most / SHARE;
         for (const struct arrival *other = transfers->arrivals; other; other = other->next)
                 same += !other->ended && same_host(&other->peer, peer);
-        return transfers->n_arrivals < transfers->most && same < (share > SHARE_LEAST ? share : SHARE_LEAST);
+        return transfers->n_arrivals < transfers->most &&
+               same < (share > EXCHANGE_CALLS_LEAST ? share : EXCHANGE_CALLS_LEAST);
 }
 
 static bool start_greeting(struct transfers *transfers, int fd, const struct sockaddr_storage *peer) {

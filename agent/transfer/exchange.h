@@ -12,6 +12,7 @@
 
 #define EXCHANGE_PATIENCE_MS 5000u // how long an incoming connection waits for the order that it belongs to
 #define EXCHANGE_CALL_MS     4000u // how long a transfer waits for the first connection of its peer
+#define EXCHANGE_CALLS_LEAST 12u   // connections that one address may begin at a time: all streams of four copies
 
 // The agent as it is now; ERROR_CONFLICT before it has joined.
 void exchange_standing(struct transfers *transfers, struct standing *ret);

@@ -161,6 +161,8 @@ void flow_report(struct flow *flow, bool last) {
         uint64_t now = clock_ms(flow->clock);
         if (!observer || !observer->progress || (!last && now - flow->reported_at < 250))
                 return;
+        if (!flow->pipeline)
+                return; // nothing moves yet
         Drover__TransferState state;
         char choice[FLOW_CHOICE_MAX];
         flow_state(flow, &state, choice);

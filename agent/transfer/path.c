@@ -127,12 +127,25 @@ static int dial(struct transfers *transfers, const struct order *order, struct f
 }
 
 // ---- all streams
+struct dialling {
+        struct transfers *transfers;
+        const struct order *order;
+        struct flow *flow;
+        struct channel **channels;
+};
+
+static void dial_one(void *data, unsigned stream) {
+        struct dialling *dialling = data;
+        struct error why = ERROR_INIT;
+        if (dial(dialling->transfers, dialling->order, dialling->flow, stream, &dialling->channels[stream], &why) < 0)
+                flow_fail(dialling->flow, &why);
+}
+
+// Side by side: each takes several round trips. The first that fails ends the others, and the flow.
 static int dial_all(struct transfers *transfers, const struct order *order, struct flow *flow,
                     struct channel **channels, struct error *err) {
-        for (unsigned i = 0; i < order->streams; i++)
-                if (dial(transfers, order, flow, i, &channels[i], err) < 0)
-                        return -1;
-        return 0;
+        struct dialling dialling = {transfers, order, flow, channels};
+        return flow_run(flow, order->streams, dial_one, &dialling, err);
 }
 
 static int await_all(struct transfers *transfers, const struct order *order, struct flow *flow,

@@ -20,7 +20,8 @@
 
 #define PATH_RELAY_MS 15000u // how long the other end of a relayed stream may take to come
 
-// Opens order->streams channels, checked and accepted by both ends. On failure there are none.
+// Opens order->streams channels, side by side, checked and accepted by both ends. On failure there are none, and the
+// flow may have been stopped with the reason.
 int path_open(struct transfers *transfers, const struct order *order, struct flow *flow, struct channel **channels,
               struct error *err);
 void path_close(const struct order *order, struct channel **channels);

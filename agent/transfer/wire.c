@@ -281,7 +281,7 @@ static int await_connect(int fd, struct flow *flow, const struct clock *clock, u
         for (;;) {
                 struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
                 int n = poll(&poll_fd, 1, FLOW_TICK_MS);
-                if (flow && flow_cancelled(flow))
+                if (flow && flow_gives_up(flow, false))
                         return error_set(err, ERROR_CANCELLED, "cancelled");
                 if (n > 0) {
                         int number = 0;

@@ -400,7 +400,7 @@ static bool closed(int fd) {
 
 static void fault_03_peers_that_say_nothing_are_closed_and_others_do_not_notice(void **state) {
         (void) state;
-        enum { SLOW = 9 }; // one more than an address may have at a time
+        enum { SLOW = EXCHANGE_CALLS_LEAST + 1 }; // one more than an address may have at a time
         int slow[SLOW];
         struct rig_pair pair;
         int fd = rig_file();

@@ -148,7 +148,7 @@ static inline int rig_up(void **state) {
         uv_loop_init(&rig.loop);
         uv_async_init(&rig.loop, &rig.stop, rig_on_stop);
         for (unsigned i = 0; i < RIG_HOSTS; i++)
-                rig_start_agent(i, 12);
+                rig_start_agent(i, 16);
         return pthread_create(&rig.thread, NULL, rig_loop, NULL);
 }
 
