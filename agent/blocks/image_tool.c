@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* qemu-img for images of our own making (see image_tool.h). */
 #include "agent/blocks/image_tool.h"
-#include "agent/blocks/confined.h"
+#include "agent/confine/confined.h"
 #include "common/cleanup.h"
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,8 @@ _Static_assert(CONFINED_FIRST_FILE == 4, "the name of the first file");
 DEFINE_CLEANUP(confined_free, struct confined *)
 
 static int run(const char *const *argv, int fd, int *ret_code, struct error *err) {
-        struct confined_order order = {.argv = argv,
+        struct confined_order order = {.profile = &profile_image_program,
+.argv = argv,
                                        .listener = -1,
                                        .files = {fd},
                                        .n_files = 1,

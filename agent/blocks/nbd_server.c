@@ -142,7 +142,8 @@ int nbd_server_start(const struct nbd_image *image, bool writable, struct nbd_se
                                     NULL};
         if (!description || meeting_init(&meeting, err) < 0)
                 return description ? -1 : error_set(err, ERROR_TOO_LARGE, "the image has too many backing files");
-        struct confined_order order = {.argv = argv, .listener = meeting.fd, .writable = writable};
+        struct confined_order order = {
+.profile = &profile_image_program, .argv = argv, .listener = meeting.fd, .writable = writable};
         fill(image, &order);
         // Connected before there is a server: so it has clients to lose, and ends when this process does.
         if (meet(&meeting, server.sockets, err) < 0 || confined_start(&order, &server.program, err) < 0) {

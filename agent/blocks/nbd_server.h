@@ -5,8 +5,8 @@
  * which these connections are made, in a directory that nobody else may enter; the server ends when the last of them
  * is closed, or with this process. Any thread.
  */
-#include "agent/blocks/confined.h"
 #include "agent/blocks/nbd_image.h"
+#include "agent/confine/confined.h"
 
 #define NBD_CONNECTIONS 4 // two readers or writers, one that asks for extents or flushes, one to spare
 

@@ -4,7 +4,7 @@
 #include "agent/host/custody_domain.h"
 #include "agent/host/neighbour.h"
 #include "agent/host/placement_parts.h"
-#include "agent/host/program.h"
+#include "agent/host/small_machine.h"
 #include "common/cleanup.h"
 #include "common/file.h"
 #include "common/memory.h"
@@ -13,21 +13,28 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PROGRAM "/usr/bin/virt-sysprep"
-// What makes a guest recognised elsewhere, and nothing of what its users made.
-#define OPERATIONS "machine-id,ssh-hostkeys,net-hostname,net-hwaddr,udev-persistent-net,dhcp-client-state,customize"
 // Where the small machine's files are: hundreds of MiB, so an agent that dies must find them again.
 #define FACT_DIRECTORY "reset-directory"
-// Without hardware virtualisation the small machine takes minutes to start.
-#define SECONDS      900u
-#define MEMORY_BYTES (UINT64_C(8) << 30) // of address space; QEMU claims far more than it uses
+
+// What makes a guest recognised elsewhere, and nothing of what its users made.
+static const char *const program[] = {
+        SMALL_MACHINE_PROGRAM, "--quiet", "--no-network", "--operations",
+        "ssh-hostkeys,net-hostname,net-hwaddr,udev-persistent-net,dhcp-client-state,customize",
+        // Empty, and there: systemd makes a new one at the first boot, which it cannot do for a file that is missing
+        // while the file system is read-only. The operation machine-id would have "customize" fill in another one.
+        "--touch", "/etc/machine-id", "--truncate", "/etc/machine-id",
+        // A copy of it, or a link that comes back at boot.
+        "--delete", "/var/lib/dbus/machine-id",
+        // Names that installers and cloud-init have bound to the old addresses.
+        "--delete", "/etc/systemd/network/*-persistent-net*.link", "--delete",
+        "/etc/systemd/network/10-anaconda-ifname-*.link", "--delete", "/etc/systemd/network/10-cloud-init-*.link"};
 
 struct reset {
         const struct custody *custody;
         Drover__Domain *described;
         struct pool_table *pools;
-        char **owned; // texts of argv
-        unsigned n_owned;
+        char **disks; // paths
+        unsigned n_disks;
         const char **argv;
         unsigned n;
         char directory[64];
@@ -36,9 +43,9 @@ struct reset {
 static void reset_fini(struct reset *reset) {
         proto_free((ProtobufCMessage *) reset->described);
         pool_table_free(reset->pools);
-        for (unsigned i = 0; i < reset->n_owned; i++)
-                free(reset->owned[i]);
-        free(reset->owned);
+        for (unsigned i = 0; i < reset->n_disks; i++)
+                free(reset->disks[i]);
+        free(reset->disks);
         free(reset->argv);
 }
 
@@ -71,13 +78,6 @@ static void add(struct reset *reset, const char *word) {
         reset->argv[reset->n] = NULL;
 }
 
-// Takes `word`.
-static void add_owned(struct reset *reset, char *word) {
-        reset->owned = memory_grow(reset->owned, reset->n_owned + 1, sizeof(*reset->owned));
-        reset->owned[reset->n_owned++] = word;
-        add(reset, word);
-}
-
 // ---- the guest ----
 
 static int read_domain(struct reset *reset, struct error *err) {
@@ -107,7 +107,7 @@ static int read_domain(struct reset *reset, struct error *err) {
 
 // Formats as the definition states them; none is guessed (fault 34).
 static int add_disks(struct reset *reset, struct error *err) {
-        unsigned n = 0;
+        reset->disks = new_array(char *, reset->described->n_disks);
         for (size_t i = 0; i < reset->described->n_disks; i++) {
                 const Drover__Disk *disk = reset->described->disks[i];
                 char *path;
@@ -121,105 +121,31 @@ static int add_disks(struct reset *reset, struct error *err) {
                 add(reset, "--format");
                 add(reset, strcmp(disk->format, "qcow2") == 0 ? "qcow2" : "raw");
                 add(reset, "-a");
-                add_owned(reset, path);
-                n++;
+                add(reset, path);
+                reset->disks[reset->n_disks++] = path;
         }
-        return n ? 0 : error_set(err, ERROR_REFUSED, "it has no disk that could be looked into");
-}
-
-// ---- the program ----
-
-// Only these of our own environment are of use to it: where the small machine's kernel is, and whether it may use KVM.
-static unsigned add_environment(const char **environment, char **owned) {
-        static const char *const passed[] = {"SUPERMIN_KERNEL", "SUPERMIN_MODULES", "LIBGUESTFS_BACKEND_SETTINGS"};
-        unsigned n = 0;
-        for (unsigned i = 0; i < ARRAY_SIZE(passed); i++) {
-                const char *value = getenv(passed[i]);
-                if (value)
-                        environment[n] = owned[n] = memory_format("%s=%s", passed[i], value), n++;
-        }
-        return n;
-}
-
-// "virt-sysprep: error: no operating systems were found in the guest image" and more lines of advice after it.
-static void first_error(const char *words, char *ret, size_t size) {
-        const char *at = strstr(words, "error: ");
-        at = at ? at + strlen("error: ") : words;
-        size_t length = strcspn(at, "\n");
-        snprintf(ret, size, "%.*s", (int) length, at);
-}
-
-static int refuse(const char *words, struct error *err) {
-        static const struct {
-                const char *sign, *hint;
-        } known[] = {
-                {"no operating systems", "clone it without --reset-identity, and change what must differ in the guest"},
-                {"supermin", "the small machine needs a kernel on this host: apt install linux-image-amd64"},
-                {"encrypt", "clone it without --reset-identity: an encrypted guest cannot be opened from outside"},
-                {"LUKS", "clone it without --reset-identity: an encrypted guest cannot be opened from outside"},
-        };
-        char reason[512];
-        first_error(words, reason, sizeof(reason));
-        error_set(err, ERROR_REFUSED, "the guest cannot be opened: %s", reason[0] ? reason : "virt-sysprep failed");
-        for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
-                if (strstr(words, known[i].sign)) {
-                        error_hint(err, "%s", known[i].hint);
-                        return -1;
-                }
-        error_hint(err, "clone it without --reset-identity");
-        return -1;
-}
-
-static int run(struct reset *reset, struct error *err) {
-        static const char *const fixed[] = {
-                "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/", "LIBGUESTFS_BACKEND=direct",
-                // The small machine's files are unpacked without the power to give them away.
-                "TAR_OPTIONS=--no-same-owner"};
-        const char *environment[ARRAY_SIZE(fixed) + 4] = {0};
-        char *owned[3] = {NULL, NULL, NULL};
-        unsigned n = add_environment(environment, owned);
-        for (unsigned i = 0; i < ARRAY_SIZE(fixed); i++)
-                environment[n++] = fixed[i];
-        _cleanup_(free_p) char *directory = memory_format("TMPDIR=%s", reset->directory);
-        environment[n] = directory;
-        char words[PROGRAM_WORDS_MAX];
-        int code = 0;
-        struct program_order order = {.argv = reset->argv,
-                                      .environment = environment,
-                                      .directory = reset->directory,
-                                      .seconds = SECONDS,
-                                      .memory_bytes = MEMORY_BYTES,
-                                      .cancelled = reset->custody->cancelled,
-                                      .data = reset->custody->cancelled_data};
-        struct error why = ERROR_INIT;
-        int status = program_run(&order, &code, words, &why);
-        for (unsigned i = 0; i < ARRAY_SIZE(owned); i++)
-                free(owned[i]);
-        if (status == 0)
-                return code == 0 ? 0 : refuse(words, err);
-        if (why.code == ERROR_NOT_FOUND) {
-                error_set(err, ERROR_REFUSED, PROGRAM " is not installed on this host");
-                error_hint(err, "on the host: apt install libguestfs-tools");
-        } else if (err) {
-                *err = why;
-        }
-        return -1;
+        return reset->n_disks ? 0 : error_set(err, ERROR_REFUSED, "it has no disk that could be looked into");
 }
 
 int identity_reset(const struct custody *custody, const Drover__IdentityReset *request, struct error *err) {
         _cleanup_(reset_fini) struct reset reset = {.custody = custody};
         if (placement_check_open(custody, err) < 0 || read_domain(&reset, err) < 0)
                 return -1;
-        static const char *const fixed[] = {PROGRAM, "--quiet", "--no-network", "--operations", OPERATIONS};
-        for (unsigned i = 0; i < ARRAY_SIZE(fixed); i++)
-                add(&reset, fixed[i]);
+        for (unsigned i = 0; i < ARRAY_SIZE(program); i++)
+                add(&reset, program[i]);
         add(&reset, "--hostname");
         add(&reset, request->host_name);
         if (add_disks(&reset, err) < 0)
                 return error_prefix(err, "%s", reset.described->name);
         if (make_directory(&reset, err) < 0)
                 return -1;
-        int result = run(&reset, err) < 0 ? error_prefix(err, "%s", reset.described->name) : 0;
+        const struct small_machine_order order = {.argv = reset.argv,
+                                                  .disks = (const char *const *) reset.disks,
+                                                  .n_disks = reset.n_disks,
+                                                  .directory = reset.directory,
+                                                  .cancelled = custody->cancelled,
+                                                  .data = custody->cancelled_data};
+        int result = small_machine_run(&order, err) < 0 ? error_prefix(err, "%s", reset.described->name) : 0;
         if (identity_reset_tidy(custody, result < 0 ? NULL : err) < 0)
                 result = -1;
         return result;
