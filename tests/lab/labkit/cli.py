@@ -183,7 +183,7 @@ def add_guest_arguments(sub):
 def add_pool_arguments(sub):
     sub.add_argument("host", metavar="SITE/HOST")
     sub.add_argument("name")
-    sub.add_argument("--kind", choices=sorted(pool.MAKE), default="ext4")
+    sub.add_argument("--kind", choices=sorted(pool.KINDS), default="ext4")
     sub.add_argument("--size", default="2G", help="of its device, which is a sparse file")
     sub.add_argument("--store", metavar="SIZE", help="what the device can really keep; writing more is an error")
     sub.add_argument("--fail", metavar="read-only|gone|read:VOLUME@BYTES", help="of a pool that was made so")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""More pools for a host: file systems of their own on loop devices, whose devices can be made to fail.
+"""More pools for a host: file systems of their own on loop devices, whose devices can be made to fail; volume groups of LVM.
 
 The device's file lies in the node's directory, or (--store) on a tmpfs of that size: then writing more than that fails, as on a
 thin disk whose store is full. Loop devices are the machine's, and go away with the mount, at the latest with the node.
@@ -9,10 +9,13 @@ import re
 
 from labkit import enter, host
 from labkit.shell import Failure
+from labkit.state import PROJECT
 
 MAKE = {"ext4": ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-O", "^has_journal"],
         "xfs": ["mkfs.xfs", "-q", "-f", "-K", "-l", "size=64m"],
         "btrfs": ["mkfs.btrfs", "-q", "-f", "-K"]}
+KINDS = [*MAKE, "lvm"]
+LVM = "/usr/sbin/lvm"
 MOUNT = {"ext4": "loop,errors=remount-ro", "xfs": "loop", "btrfs": "loop"}
 
 
@@ -25,7 +28,10 @@ def store_of(name):
 
 
 def create(lab, node, name, kind, size, store):
-    """A file system of this kind and size, and an active pool `name` of libvirt's on it."""
+    """A file system of this kind and size, and an active pool `name` of libvirt's on it. lvm: of type logical, on a volume group."""
+    if kind == "lvm":
+        create_group(node, name, size)
+        return
     folder = store_of(name) if store else lab.node_dir(node)
     device, target = f"{folder}/{name}.{kind}", path_of(name)
     if store:
@@ -36,6 +42,19 @@ def create(lab, node, name, kind, size, store):
     enter.run(node, "mkdir", "-p", target)
     enter.run(node, "mount", "-o", MOUNT[kind], device, target)
     host.virsh(node, f"pool-define-as {name} dir --target {target}; pool-start {name}; pool-autostart {name}")
+
+
+def lay_lvm(node):
+    """Put ../lvm in the place of LVM's program, which the kernel here can only half serve."""
+    state = "/var/lib/libvirt/lab-lvm"
+    script = f"mkdir -p {state}/lock {state}/real; mountpoint -q {LVM} || {{ cp -L {LVM} {state}/real/lvm && mount --bind {PROJECT}/tests/lab/lvm {LVM}; }}"
+    enter.run(node, "sh", "-c", script)
+
+
+def create_group(node, name, size):
+    lay_lvm(node)
+    enter.run(node, "lvm", "lab-make", name, size)
+    host.virsh(node, f"pool-define-as {name} logical --source-name {name} --target /dev/{name}; pool-start {name}; pool-autostart {name}")
 
 
 def remove(lab, node, name):
