@@ -4,6 +4,7 @@
  * backwards at the end, after the session has said that no step runs any more and the last worker has returned.
  */
 #include "agent/agent.h"
+#include "agent/blocks/nbd_meeting.h"
 #include "agent/host/watch.h"
 #include "agent/notify.h"
 #include "agent/session/session.h"
@@ -209,6 +210,7 @@ static void take_down(struct agent *agent) {
 }
 
 static void run(struct agent *agent) {
+        nbd_meeting_collect(); // before anything is copied
         log_info("started", "version", DROVER_VERSION, "site", agent->state.site, "host", agent->state.host, NULL);
         on_prune(agent);
         timer_every(agent->prune, PRUNE_MS);

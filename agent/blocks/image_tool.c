@@ -19,7 +19,7 @@ DEFINE_CLEANUP(confined_free, struct confined *)
 
 static int run(const char *const *argv, int fd, int *ret_code, struct error *err) {
         struct confined_order order = {.profile = &profile_image_program,
-.argv = argv,
+                                       .argv = argv,
                                        .listener = -1,
                                        .files = {fd},
                                        .n_files = 1,

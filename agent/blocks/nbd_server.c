@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Starting qemu-nbd for an image (see nbd_server.h). */
 #include "agent/blocks/nbd_server.h"
+#include "agent/blocks/nbd_meeting.h"
 #include "common/buffer.h"
 #include "common/cleanup.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #define PROGRAM "/usr/bin/qemu-nbd"
 // How long a server may take to write out what it holds in memory: a few MiB of tables.
@@ -76,47 +74,14 @@ static bool allows_direct(const struct nbd_image *image) {
         return true;
 }
 
-// ---- the socket ----
-
-struct meeting { // a listening socket with a name, and the directory for it
-        char directory[32];
-        struct sockaddr_un address;
-        int fd;
-};
-
-static void meeting_fini(struct meeting *meeting) {
-        close_p(&meeting->fd);
-        if (meeting->address.sun_path[0])
-                unlink(meeting->address.sun_path);
-        if (meeting->directory[0])
-                rmdir(meeting->directory);
-}
-
-static int meeting_init(struct meeting *meeting, struct error *err) {
-        *meeting = (struct meeting){.address = {.sun_family = AF_UNIX}, .fd = -1};
-        char directory[sizeof(meeting->directory)] = "/tmp/drover-nbd-XXXXXX"; // mkdtemp: 0700, and new
-        if (!mkdtemp(directory))
-                return error_errno(err, errno, "make a directory in /tmp");
-        memcpy(meeting->directory, directory, sizeof(directory));
-        snprintf(meeting->address.sun_path, sizeof(meeting->address.sun_path), "%s/nbd", directory);
-        meeting->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (meeting->fd < 0 || bind(meeting->fd, (struct sockaddr *) &meeting->address, sizeof(meeting->address)) < 0 ||
-            listen(meeting->fd, NBD_CONNECTIONS) < 0)
-                return error_errno(err, errno, "listen on %s", meeting->address.sun_path);
-        return 0;
-}
-
-static int meet(const struct meeting *meeting, int sockets[NBD_CONNECTIONS], struct error *err) {
-        for (unsigned i = 0; i < NBD_CONNECTIONS; i++) {
-                sockets[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-                if (sockets[i] < 0 ||
-                    connect(sockets[i], (const struct sockaddr *) &meeting->address, sizeof(meeting->address)) < 0)
-                        return error_errno(err, errno, "connect to %s", meeting->address.sun_path);
-        }
-        return 0;
-}
-
 // ---- start and end ----
+
+static int meet(const struct nbd_meeting *meeting, int sockets[NBD_CONNECTIONS], struct error *err) {
+        for (unsigned i = 0; i < NBD_CONNECTIONS; i++)
+                if (nbd_meeting_connect(meeting, &sockets[i], err) < 0)
+                        return -1;
+        return 0;
+}
 
 static void fill(const struct nbd_image *image, struct confined_order *order) {
         for (unsigned i = 0; i < image->n; i++)
@@ -126,7 +91,7 @@ static void fill(const struct nbd_image *image, struct confined_order *order) {
 
 int nbd_server_start(const struct nbd_image *image, bool writable, struct nbd_server *ret, struct error *err) {
         struct nbd_server server = {.sockets = {-1, -1, -1, -1}};
-        _cleanup_(meeting_fini) struct meeting meeting;
+        _cleanup_(nbd_meeting_fini) struct nbd_meeting meeting = {.lock = -1, .fd = -1};
         _cleanup_(free_p) char *description = nbd_server_describe(image);
         char shared[24];
         snprintf(shared, sizeof(shared), "--shared=%u", NBD_CONNECTIONS);
@@ -140,10 +105,10 @@ int nbd_server_start(const struct nbd_image *image, bool writable, struct nbd_se
                                     writable ? description : "--read-only",
                                     writable ? NULL : description,
                                     NULL};
-        if (!description || meeting_init(&meeting, err) < 0)
+        if (!description || nbd_meeting_init(&meeting, NBD_CONNECTIONS, err) < 0)
                 return description ? -1 : error_set(err, ERROR_TOO_LARGE, "the image has too many backing files");
         struct confined_order order = {
-.profile = &profile_image_program, .argv = argv, .listener = meeting.fd, .writable = writable};
+                .profile = &profile_image_program, .argv = argv, .listener = meeting.fd, .writable = writable};
         fill(image, &order);
         // Connected before there is a server: so it has clients to lose, and ends when this process does.
         if (meet(&meeting, server.sockets, err) < 0 || confined_start(&order, &server.program, err) < 0) {
