@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* An image file or a block device that is read (see source_file.h). */
 #include "agent/blocks/source_file.h"
+#include "agent/blocks/file_version.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include "common/units.h"
@@ -100,18 +101,12 @@ static int read_all(struct source *source, uint64_t offset, uint8_t *buffer, siz
         return 0;
 }
 
-// A device has no time of its last change.
 static int version(struct source *source, uint8_t ret[SOURCE_VERSION_BYTES], struct error *err) {
         const struct source_file *file = (const struct source_file *) source;
-        struct stat status;
-        if (fstat(file->fd, &status) < 0)
-                return error_errno(err, errno, "look at the image");
-        if (!S_ISREG(status.st_mode))
-                return 0;
-        uint64_t facts[] = {(uint64_t) status.st_dev,          (uint64_t) status.st_ino,
-                            (uint64_t) status.st_size,         (uint64_t) status.st_mtim.tv_sec,
-                            (uint64_t) status.st_mtim.tv_nsec, (uint64_t) status.st_ctim.tv_sec,
-                            (uint64_t) status.st_ctim.tv_nsec};
+        uint64_t facts[FILE_VERSION_FACTS];
+        int known = file_version(file->fd, facts, err);
+        if (known <= 0)
+                return known;
         _Static_assert(SOURCE_VERSION_BYTES == SHA256_DIGEST_LENGTH, "a version is a SHA-256");
         SHA256((const uint8_t *) facts, sizeof facts, ret);
         return 1;

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* What the guest sees of an image (see source_nbd.h). */
 #include "agent/blocks/source_nbd.h"
+#include "agent/blocks/file_version.h"
 #include "agent/blocks/nbd_client.h"
 #include "common/memory.h"
-#include <errno.h>
 #include <openssl/evp.h>
-#include <string.h>
-#include <sys/stat.h>
 
 struct source_nbd {
         struct source source;
@@ -44,24 +42,14 @@ static int read_block(struct source *source, uint64_t offset, uint8_t *buffer, s
 
 static int version(struct source *source, uint8_t ret[SOURCE_VERSION_BYTES], struct error *err) {
         const struct source_nbd *nbd = (const struct source_nbd *) source;
-        uint64_t numbers[NBD_CHAIN_MAX][7];
+        uint64_t facts[NBD_CHAIN_MAX][FILE_VERSION_FACTS];
         for (unsigned i = 0; i < nbd->image.n; i++) {
-                struct stat status;
-                if (fstat(nbd->image.fds[i], &status) < 0)
-                        return error_errno(err, errno, "look at the image");
-                if (S_ISBLK(status.st_mode))
-                        return 0; // a device keeps no time of its changes
-                const uint64_t of_file[] = {status.st_dev,
-                                            status.st_ino,
-                                            (uint64_t) status.st_size,
-                                            (uint64_t) status.st_mtim.tv_sec,
-                                            (uint64_t) status.st_mtim.tv_nsec,
-                                            (uint64_t) status.st_ctim.tv_sec,
-                                            (uint64_t) status.st_ctim.tv_nsec};
-                memcpy(numbers[i], of_file, sizeof(of_file));
+                int known = file_version(nbd->image.fds[i], facts[i], err);
+                if (known <= 0)
+                        return known;
         }
         _Static_assert(SOURCE_VERSION_BYTES == 32, "a SHA-256");
-        if (!EVP_Digest(numbers, nbd->image.n * sizeof(numbers[0]), ret, NULL, EVP_sha256(), NULL))
+        if (!EVP_Digest(facts, nbd->image.n * sizeof(facts[0]), ret, NULL, EVP_sha256(), NULL))
                 return error_set(err, ERROR_FAILED, "SHA-256 cannot be had");
         return 1;
 }
