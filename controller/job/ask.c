@@ -22,6 +22,7 @@ int ask_begin(struct job *job, struct job_step *step, struct error *err) {
         step->state = STEP_RUNNING;
         step->row.started_ms = clock_wall_ms();
         step->row.finished_ms = 0;
+        step->begun_ms = clock_ms(job->runner->clock);
         error_clear(&step->error);
         step->note[0] = '\0';
         if (job_store_step(job, step, job->runner->store, err) < 0) {
@@ -234,8 +235,10 @@ static void keep_transfer(struct job *job, const struct job_step *step, const Dr
                         continue;
                 bool from_sink = step->kind->place == AT_TARGET;
                 job_transfer_heard(transfer, state, step->row.attempt, from_sink);
-                if (from_sink) // who has the verified blocks
+                if (from_sink) { // who has the verified blocks
                         transfer->resumed = result->transfer->resumed;
+                        outlook_heard(job, step, state);
+                }
                 struct buffer bytes;
                 buffer_init(&bytes, 0);
                 struct store_transfer row = {

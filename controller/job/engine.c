@@ -8,6 +8,7 @@
 #include "controller/job/stall.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -124,6 +125,9 @@ static int retry_group(struct job *job, unsigned group, struct error *err) {
         FOR_GROUP(step, job, group) {
                 if (step->state != STEP_FAILED && !step->kind->copies)
                         continue;
+                if (step->state == STEP_FAILED)
+                        snprintf(step->before, sizeof(step->before), "attempt %u: %.*s", step->row.attempt,
+                                 (int) utf8_cut(step->error.message, 140), step->error.message);
                 step->state = STEP_PENDING;
                 step->row.attempt++;
                 step->cancelling = step->rate_told = false;

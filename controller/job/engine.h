@@ -11,9 +11,11 @@
  *      planned.c   taking on what follows a plan: moves, clones, undo
  *      parts.c     batches: their parts, and how far these are
  *      shape.c     what each transfer may send
+ *      outlook.c   how long that will take
  *      stall.c     transfers that stand still
  */
 #include "controller/job/bounds.h"
+#include "controller/job/outlook.h"
 #include "controller/job/parts.h"
 #include "controller/job/recipe.h"
 #include "controller/job/runner.h"
@@ -46,6 +48,7 @@ struct runner {
         unsigned n_jobs;
         struct runner_follower *followers;
         struct shape shape;
+        struct outlook outlook;
         uv_timer_t *timer; // one for all: retries, held fault points, followers
         bool ticking;
 };

@@ -340,7 +340,8 @@ static Drover__StepRecord *step_record(const struct job_step *step) {
         record->started_at = step->row.started_ms / 1000;
         record->finished_at = step->row.finished_ms / 1000;
         record->attempt = step->row.attempt;
-        record->note = memory_string(step->note);
+        bool tries_again = step->state == STEP_PENDING || step->state == STEP_RUNNING;
+        record->note = memory_string(step->note[0] || !tries_again ? step->note : step->before);
         if (step->error.code != ERROR_NONE)
                 record->error = proto_failure(&step->error);
         return record;

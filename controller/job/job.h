@@ -38,8 +38,9 @@ struct job_step {
         bool undo;
         char host_uuid[NAME_UUID_LENGTH + 1]; // "": done by the controller itself
         // while it is asked
-        bool asked;      // on the host's open link, and not yet answered
-        bool cancelling; // CancelStep has been sent for this attempt
+        uint64_t begun_ms; // monotonic, of this attempt; 0: before this process
+        bool asked;        // on the host's open link, and not yet answered
+        bool cancelling;   // CancelStep has been sent for this attempt
         uint64_t request_id;
         struct error error;   // of the newest attempt
         struct buffer ticket; // of a copying step, signed; both ends of an attempt share it
@@ -50,6 +51,7 @@ struct job_step {
         uint64_t rate_told_ms;     // ... then
         unsigned stalled_seconds;  // this attempt was ended because it stood still so long; 0: it was not
         char note[160];
+        char before[160]; // why the attempt before this one failed
 };
 
 struct job_transfer {

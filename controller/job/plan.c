@@ -13,10 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-// For the estimate only, where no rate is given: what a 1 Gbit/s line carries.
-#define ASSUMED_BYTES_PER_SECOND (110u << 20)
-#define ASSUMED_STOP_SECONDS     5u
-#define ASSUMED_REST_SECONDS     3u
+// For estimates only.
+#define ASSUMED_READ_BACK    (400u << 20) // bytes a second
+#define ASSUMED_STOP_SECONDS 5u
+#define ASSUMED_REST_SECONDS 1u
 
 static bool disk_is_carried(const Drover__Disk *disk) {
         return strcmp(disk->type, "file") == 0 && strcmp(disk->device, "disk") == 0;
@@ -171,13 +171,14 @@ static void plan_steps(Drover__MovePlan *plan) {
         plan_add_step(plan, "settle", target, memory_string("restore autostart and forget the reservation"));
 }
 
-void plan_estimate(Drover__MovePlan *plan) {
-        uint64_t rate = plan->rate_bytes_per_second ? plan->rate_bytes_per_second : ASSUMED_BYTES_PER_SECOND;
-        uint64_t copy =
-                plan->bytes_to_copy / rate + (plan->read_back ? plan->bytes_to_copy / ASSUMED_BYTES_PER_SECOND : 0);
-        uint64_t all = copy + ASSUMED_REST_SECONDS + (plan->was_running ? ASSUMED_STOP_SECONDS : 0);
+void plan_estimate(Drover__MovePlan *plan, uint64_t copy_seconds) {
+        uint64_t all = copy_seconds + ASSUMED_REST_SECONDS + (plan->was_running ? ASSUMED_STOP_SECONDS : 0);
+        if (plan->read_back)
+                all += plan->bytes_to_copy / ASSUMED_READ_BACK;
         plan->estimated_seconds = all > UINT32_MAX ? UINT32_MAX : (uint32_t) all;
-        plan->estimated_downtime_seconds = plan->was_running && plan->start ? plan->estimated_seconds : 0;
+        // A clone's original stands still for as long as it is off, wherever the clone goes.
+        bool is_missed = plan->was_running && (plan->start || plan->clone);
+        plan->estimated_downtime_seconds = is_missed ? plan->estimated_seconds : 0;
 }
 
 bool plan_domain_active(const Drover__Domain *domain) {
@@ -230,7 +231,6 @@ void plan_fill_move(struct plan_context *context) {
         plan_interfaces(context);
         plan_check_all(context);
         plan_steps(context->plan);
-        plan_estimate(context->plan);
 }
 
 int plan_move(struct fleet *fleet, const Drover__VmMove *request, Drover__MovePlan **ret, struct error *err) {

@@ -25,6 +25,8 @@ int plan_clone(struct fleet *fleet, const Drover__VmClone *request, const struct
 // `fresh`: the move has ended just now, and its hosts may not have told yet what came of it.
 int plan_undo(struct fleet *fleet, const Drover__MovePlan *done, const char *job, bool fresh,
               const Drover__JobUndo *request, Drover__MovePlan **ret, struct error *err);
+// Fills in how long it takes when its copying takes so long.
+void plan_estimate(Drover__MovePlan *plan, uint64_t copy_seconds);
 // Does what stands in a VM's way stand in the way of this? Some obstacles only keep it from leaving its host.
 bool plan_obstacle_counts(const Drover__Obstacle *obstacle, bool clone, bool same_host);
 int plan_refused(const Drover__MovePlan *plan, struct error *err); // -1 with err when there are refusals, else 0

@@ -223,7 +223,6 @@ static void add(Drover__BatchPlan *batch, Drover__MovePlan *plan) {
                 if (plan->wave > batch->waves)
                         batch->waves = plan->wave;
                 batch->bytes_to_copy += plan->bytes_to_copy;
-                batch->estimated_seconds += plan->estimated_seconds; // side by side they share the line
         }
         batch->plans[batch->n_plans++] = plan;
 }

@@ -30,7 +30,6 @@ void plan_head(struct plan_context *context);
 void plan_bridges(struct plan_context *context);
 void plan_disks(struct plan_context *context);
 void plan_interfaces(struct plan_context *context);
-void plan_estimate(Drover__MovePlan *plan);
 void plan_add_step(Drover__MovePlan *plan, const char *name, const char *host, char *text); // takes the text
 void plan_add_copy_steps(Drover__MovePlan *plan, const char *how);
 void plan_add_stop_step(Drover__MovePlan *plan);

@@ -188,10 +188,6 @@ int plan_clone(struct fleet *fleet, const Drover__VmClone *request, const struct
         plan_check_all(&context);
         warn_of_snapshots(&context);
         clone_steps(context.plan);
-        plan_estimate(context.plan);
-        // The original stands still for as long as it is off, wherever the clone goes.
-        if (context.plan->was_running)
-                context.plan->estimated_downtime_seconds = context.plan->estimated_seconds;
         *ret = context.plan;
         return 0;
 }

@@ -108,7 +108,6 @@ static void plan_revival(struct plan_context *context) {
         plan->images_version = memory_string(done->images_version);
         plan_check_revival(context);
         revival_steps(plan);
-        plan_estimate(plan);
 }
 
 // ---- moved back

@@ -176,6 +176,8 @@ int runner_plan_undo(struct runner *runner, const char *id, const Drover__JobUnd
         if (r == 0)
                 r = plan_undo(runner->fleet, job->plan, job->row.id,
                               clock_wall_ms() - job->row.finished_ms < UNDO_FRESH_MS, request, ret, err);
+        if (r == 0)
+                runner_estimate(runner, *ret);
         job_free(job);
         return r;
 }

@@ -48,6 +48,7 @@ void runner_free(struct runner *runner) {
                 job_free(job);
         }
         shape_fini(&runner->shape);
+        outlook_fini(&runner->outlook);
         uv_close((uv_handle_t *) runner->timer, on_timer_closed);
         free(runner);
 }

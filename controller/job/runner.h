@@ -51,6 +51,9 @@ int runner_purge(struct runner *runner, struct fleet_host *host, const char *ret
 // not.
 int runner_batch(struct runner *runner, const Drover__BatchPlan *plan, const char *what,
                  const struct runner_caller *caller, char ret_job[33], struct error *err);
+// How long it will take, by what is known of the lines now: plans by themselves only assume something.
+void runner_estimate(struct runner *runner, Drover__MovePlan *plan);
+void runner_estimate_batch(struct runner *runner, Drover__BatchPlan *batch);
 // What is left to do of a batch that has ended: 1 and the request for it; 0 when this job is none, or has not ended.
 int runner_batch_again(struct runner *runner, const char *job, Drover__VmMoveMany **ret, char ret_what[320],
                        struct error *err);

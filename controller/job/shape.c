@@ -73,6 +73,20 @@ static uint64_t line_rate(struct shape_line *line, int64_t now) {
         return line->rate;
 }
 
+uint64_t shape_site_rate(struct runner *runner, const char *site, int64_t at, int64_t *ret_until) {
+        size_t n;
+        const struct store_site *sites = fleet_sites(runner->fleet, &n);
+        *ret_until = INT64_MAX;
+        for (size_t i = 0; i < n; i++) {
+                if (strcmp(sites[i].name, site) != 0)
+                        continue;
+                struct shape_line *line = find_line(&runner->shape, &sites[i]);
+                *ret_until = timetable_next_change(&line->timetable, line->zone, at);
+                return timetable_rate(&line->timetable, line->zone, at);
+        }
+        return 0;
+}
+
 static struct allot_line *now_lines(struct runner *runner, size_t *ret_n) {
         const struct store_site *sites = fleet_sites(runner->fleet, ret_n);
         struct allot_line *lines = new_array(struct allot_line, *ret_n + 1);

@@ -15,6 +15,8 @@ struct shape {
 };
 
 void shape_fini(struct shape *shape);
+// What the site's line may carry at that moment, 0: no limit, and until when.
+uint64_t shape_site_rate(struct runner *runner, const char *site, int64_t at, int64_t *ret_until);
 // The rate for a transfer that is about to be asked of its source. 0: no limit.
 uint64_t shape_first(struct job *job, struct job_step *step);
 int shape_set_rate(struct job *job, uint64_t rate, struct error *err); // its own, on disk

@@ -23,6 +23,7 @@ int verb_vm_clone(struct verb_call *call, struct error *err) {
         snprintf(call->object + used, sizeof(call->object) - used, "/%s", clone->move->new_name);
         if (plan_clone(call->session->fleet, clone, &others, &plan, err) < 0)
                 return -1;
+        runner_estimate(call->session->runner, plan);
         int r = clone->move->plan_only ? verb_reply_plan(call, plan, err) : start_clone(call, plan, err);
         proto_free(&plan->base);
         return r;

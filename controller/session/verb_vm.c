@@ -151,6 +151,7 @@ int verb_vm_move(struct verb_call *call, struct error *err) {
         call->unrecorded = move->plan_only;
         if (plan_move(call->session->fleet, move, &plan, err) < 0)
                 return -1;
+        runner_estimate(call->session->runner, plan);
         int r = move->plan_only ? verb_reply_plan(call, plan, err) : start_move(call, plan, err);
         proto_free(&plan->base);
         return r;
@@ -191,6 +192,7 @@ int verb_move_many(struct verb_call *call, const Drover__VmMoveMany *many, const
         snprintf(call->object, sizeof(call->object), "%s to %s", what, many->move->host);
         if (plan_batch(call->session->fleet, many, sees, call, &plan, err) < 0)
                 return -1;
+        runner_estimate_batch(call->session->runner, plan);
         int r = check_sources(call, plan, err);
         if (r == 0)
                 r = many->move->plan_only ? reply_batch_plan(call, plan, err) : start_batch(call, plan, what, err);

@@ -179,7 +179,9 @@ static void fault_72_a_running_original_needs_leave_to_be_stopped_and_is_started
         assert_string_equal(plan->steps[2]->name, "stop");
         assert_string_equal(plan->steps[plan->n_steps - 1]->name, "restart");
         assert_string_equal(plan->steps[plan->n_steps - 1]->text, "start erp again");
-        assert_true(plan->estimated_downtime_seconds > 0);
+        plan_estimate(plan, 7);
+        assert_int_equal(plan->estimated_seconds, 7 + 1 + 5); // with what stopping it takes, and all the rest
+        assert_int_equal(plan->estimated_downtime_seconds, plan->estimated_seconds);
         done();
 }
 
