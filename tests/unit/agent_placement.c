@@ -6,27 +6,10 @@
 #include "agent/host/custody_domain.h"
 #include "agent_custody_scene.h"
 #include "agent/host/pool.h"
+#include "agent_driver.h"
 
 #define MAC   "52:54:00:12:34:56"
 #define OTHER "11111111-2222-4333-8444-555555555555"
-
-// The test driver knows no other type of domain than its own, and nothing but kvm and qemu may come from another host:
-// for these tests a "qemu" domain is one of the driver's. (These stand before libvirt's own when the program is
-// linked.)
-char *virConnectGetCapabilities(virConnectPtr conn) {
-        (void) conn;
-        return memory_string("<capabilities><guest><os_type>hvm</os_type><arch name='x86_64'><machine>pc</machine>"
-                             "<domain type='qemu'/></arch></guest></capabilities>");
-}
-
-virDomainPtr virDomainDefineXMLFlags(virConnectPtr conn, const char *xml, unsigned flags) {
-        assert_int_equal(flags, VIR_DOMAIN_DEFINE_VALIDATE);
-        _cleanup_(free_p) char *copy = memory_string(xml);
-        char *type = strstr(copy, "type=\"qemu\"");
-        assert_non_null(type);
-        memcpy(type, "type=\"test\"", strlen("type=\"test\""));
-        return virDomainDefineXML(conn, copy);
-}
 
 // What the controller would ask for a VM with the disks vda and vdb.
 struct ask {
