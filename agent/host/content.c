@@ -5,6 +5,7 @@
  */
 #include "agent/host/content.h"
 #include "agent/host/hold_file.h"
+#include "agent/host/mount.h"
 #include "agent/host/pool.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -98,6 +99,15 @@ static bool is_content(const struct stat *status) {
         return S_ISREG(status->st_mode) && status->st_size >= (off_t) CONTENT_SMALLEST;
 }
 
+// Where another host keeps the files, looking at them and reading them hangs for as long as that one is gone, and
+// nothing ends a thread that hangs so. Only where the image itself goes there that is no further harm.
+static bool may_hang(const struct content *content, const char *directory) {
+        struct mount there, home;
+        if (!mount_of(directory, &there) || !there.remote)
+                return false;
+        return !mount_of(content->wanted->directory, &home) || home.number != there.number;
+}
+
 // ---- what jobs have in hand, or left
 static void consider_hold(struct content *content, const struct hold *hold) {
         struct stat status;
@@ -106,7 +116,8 @@ static void consider_hold(struct content *content, const struct hold *hold) {
         bool same_vm = strcmp(hold->vm_uuid, content->wanted->vm_uuid) == 0;
         bool same_item = strcmp(hold->item, content->wanted->item) == 0;
         if ((strcmp(hold->job, content->wanted->job) == 0 && same_item) || hold->kind == HOLD_PUBLISHED ||
-            strcmp(hold->item, HOLD_DOMAIN) == 0 || hold_file_open(hold, HOLD_ASIDE, &fd, &bytes, NULL) < 0)
+            strcmp(hold->item, HOLD_DOMAIN) == 0 || may_hang(content, hold->directory) ||
+            hold_file_open(hold, HOLD_ASIDE, &fd, &bytes, NULL) < 0)
                 return;
         if (fstat(fd, &status) == 0 && is_content(&status)) {
                 struct entry entry = {.hold = hold, .at = hold->at, .device = status.st_dev, .inode = status.st_ino};
@@ -141,7 +152,8 @@ static void consider_name(struct content *content, unsigned directory, const cha
 static void consider_directory(struct content *content, const char *path) {
         struct stat status, other;
         struct pool_directory *directory = &content->directories[content->n_directories];
-        if (content->n_directories == CONTENT_DIRECTORIES_MAX || pool_open_path(path, directory, NULL) < 0)
+        if (content->n_directories == CONTENT_DIRECTORIES_MAX || may_hang(content, path) ||
+            pool_open_path(path, directory, NULL) < 0)
                 return;
         bool known = fstat(directory->fd, &status) < 0;
         for (unsigned i = 0; i < content->n_directories && !known; i++)
