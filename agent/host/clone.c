@@ -4,6 +4,7 @@
  */
 #include "agent/host/clone.h"
 #include "agent/host/custody_domain.h"
+#include "agent/host/device.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/image_lock.h"
 #include "agent/host/neighbour.h"
@@ -94,7 +95,7 @@ static int read_source(struct held *held, const char *planned, struct error *err
 
 // ---- its images ----
 
-static int open_image(const char *path, int *ret_fd, struct version *ret, struct error *err) {
+static int open_file(const char *path, int *ret_fd, struct error *err) {
         struct hold place = {0};
         struct pool_directory directory = {.fd = -1};
         if (hold_file_split(&place, path, err) < 0 || pool_open_path(place.directory, &directory, err) < 0)
@@ -110,6 +111,15 @@ static int open_image(const char *path, int *ret_fd, struct version *ret, struct
         }
         if (fd < 0)
                 return error_errno(err, why, "%s", path);
+        *ret_fd = steal_fd(&fd);
+        return 0;
+}
+
+static int open_image(const char *path, int *ret_fd, struct version *ret, struct error *err) {
+        _cleanup_(close_p) int fd = -1;
+        uint64_t bytes;
+        if ((device_is(path) ? device_open(path, O_RDONLY, &fd, &bytes, err) : open_file(path, &fd, err)) < 0)
+                return -1;
         if (image_lock_reading(fd, path, err) < 0)
                 return -1;
         if (version_of_fd(fd, ret, err) < 0)
@@ -149,7 +159,8 @@ static int note_image(const struct held *held, const char *item, const char *for
         _cleanup_(free_p) char *key = memory_format(FACT_CLONE_IMAGE "%s", item);
         struct version version;
         char text[VERSION_TEXT_MAX];
-        if (open_image(path, &fd, &version, err) < 0 || image_inspect_at(AT_FDCWD, path, format, ret, err) < 0)
+        if ((device_is(path) && device_check_free(path, err) < 0) || open_image(path, &fd, &version, err) < 0 ||
+            image_inspect(fd, path, format, ret, err) < 0)
                 return error_prefix(err, "%s", item);
         if (check_whole(held, item, path, ret, err) < 0)
                 return -1;

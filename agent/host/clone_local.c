@@ -5,6 +5,7 @@
 #include "agent/host/clone.h"
 #include "agent/host/capabilities.h"
 #include "agent/host/custody_domain.h"
+#include "agent/host/device.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
 #include "common/cleanup.h"
@@ -146,6 +147,13 @@ int clone_base_prepare(const struct custody *custody, const Drover__CloneLocal *
         uint64_t file_bytes;
         if (clone_open(custody, request->source_uuid, item, &base.fd, &file_bytes, &base.path, err) < 0)
                 return -1;
+        if (device_is(base.path)) {
+                error_set(err, ERROR_REFUSED, "%s: %s is a block device, which cannot be kept from being written to",
+                          item, base.path);
+                error_hint(err, "clone it without --linked");
+                clone_base_fini(&base);
+                return -1;
+        }
         base.format = memory_string(source_format(request->disk));
         int status = image_inspect_at(AT_FDCWD, base.path, base.format, &image, err);
         base.bytes = status == 0 ? (image.virtual_bytes + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES : 0;
@@ -164,6 +172,8 @@ int clone_base_inherit(const struct custody *custody, const Drover__CloneLocal *
         const char *item = request->disk->target;
         struct image image;
         struct clone_base base = {.fd = -1};
+        if (strcmp(source_format(request->disk), "raw") == 0) // laid over nothing
+                return 0;
         if (image_inspect_at(AT_FDCWD, source_path, source_format(request->disk), &image, err) < 0)
                 return error_prefix(err, "%s", item);
         if (!image.has_backing)

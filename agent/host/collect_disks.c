@@ -4,6 +4,7 @@
  * read becomes an obstacle, never a failure of the whole. Blocking, for workers.
  */
 #include "agent/host/collect_disks.h"
+#include "agent/host/device.h"
 #include "agent/host/image.h"
 #include "agent/host/obstacle.h"
 #include "agent/host/sharing.h"
@@ -28,7 +29,8 @@ static void resolve(const struct pool_table *pools, Drover__Domain *domain, Drov
                         replace(&disk->path, path);
                 else
                         obstacle_add(domain, "pool", "start the pool: virsh pool-start",
-                                     "disk %s: its pool %s is not active, or holds no files", disk->target, disk->pool);
+                                     "disk %s: its pool %s is not active, or holds neither files nor logical volumes",
+                                     disk->target, disk->pool);
                 return;
         }
         const char *volume = NULL, *pool = *disk->path ? pool_table_find(pools, disk->path, &volume) : NULL;
@@ -86,6 +88,21 @@ static void measure_file(Drover__Domain *domain, Drover__Disk *disk, bool active
                 add_chain(domain, disk, active);
 }
 
+// All of a device is taken, and nothing stands in front of the guest's disk.
+static void measure_device(Drover__Domain *domain, Drover__Disk *disk) {
+        uint64_t bytes = 0;
+        struct error error = ERROR_INIT;
+        if (device_bytes(disk->path, &bytes, &error) == 0 && bytes > 0) {
+                disk->capacity_bytes = disk->allocation_bytes = disk->file_bytes = bytes;
+                return;
+        }
+        if (strcmp(disk->device, "disk") != 0)
+                return; // a medium is an obstacle by itself
+        obstacle_add(domain, "image-missing", "bring the device back, or remove the disk: virsh edit",
+                     "disk %s: its block device cannot be had: %s", disk->target,
+                     error.code ? error.message : "it is empty");
+}
+
 static void measure_other(virDomainPtr handle, Drover__Disk *disk) {
         virDomainBlockInfo info;
         if (virDomainGetBlockInfo(handle, disk->target, &info, 0) < 0)
@@ -110,10 +127,13 @@ void collect_disks(virDomainPtr handle, const struct pool_table *pools, bool act
                 if (!*disk->type) // an empty drive
                         continue;
                 resolve(pools, domain, disk);
+                bool block = strcmp(disk->type, "block") == 0;
                 bool file = strcmp(disk->type, "file") == 0 || strcmp(disk->type, "volume") == 0;
-                if (file && *disk->path)
+                if (*disk->path && (block || device_is(disk->path)))
+                        measure_device(domain, disk);
+                else if (file && *disk->path)
                         measure_file(domain, disk, active, fenced);
-                else if (!file)
+                else if (!file && !block)
                         measure_other(handle, disk);
                 if (active && strcmp(disk->device, "disk") == 0)
                         look_for_job(handle, domain, disk);

@@ -5,7 +5,9 @@
  */
 #include "agent/host/custody.h"
 #include "agent/host/collect.h"
+#include "agent/host/custody_device.h"
 #include "agent/host/custody_domain.h"
+#include "agent/host/device.h"
 #include "agent/host/hold_file.h"
 #include "common/buffer.h"
 #include "common/cleanup.h"
@@ -72,6 +74,17 @@ static int note_snapshots(const struct custody *custody, const Drover__MoveInspe
         return status;
 }
 
+// A device that is mounted here is not the VM's alone. Looked at only now: the look itself keeps others out of it.
+static int check_devices(const Drover__Domain *domain, struct error *err) {
+        for (size_t i = 0; i < domain->n_disks; i++) {
+                const Drover__Disk *disk = domain->disks[i];
+                if (strcmp(disk->device, "disk") == 0 && device_is(disk->path) &&
+                    device_check_free(disk->path, err) < 0)
+                        return error_prefix(err, "%s", disk->target);
+        }
+        return 0;
+}
+
 int custody_inspect(const struct custody *custody, const Drover__MoveInspect *request, Drover__MoveInspectResult **ret,
                     struct error *err) {
         _cleanup_(domain_free_p) virDomainPtr domain = NULL;
@@ -86,7 +99,7 @@ int custody_inspect(const struct custody *custody, const Drover__MoveInspect *re
         const char *holder = result->domain->held_by_job;
         if (holder[0] && strcmp(holder, custody->job) != 0)
                 return error_set(err, ERROR_CONFLICT, "%s is held by job %s", result->domain->name, holder);
-        if (refuse_obstacles(result->domain, request, err) < 0)
+        if (refuse_obstacles(result->domain, request, err) < 0 || check_devices(result->domain, err) < 0)
                 return -1;
         char *xml;
         if (custody_definition(domain, &xml, err) < 0)
@@ -166,12 +179,15 @@ int custody_stop(const struct custody *custody, const Drover__MoveStop *request,
 
 // ---- confirm ----
 
-static int confirm_hold(const struct hold *hold, bool *ret_domain_kept, struct error *err) {
+static int confirm_hold(const struct custody *custody, const struct hold *hold, bool *ret_domain_kept,
+                        struct error *err) {
         enum hold_place place;
         if (strcmp(hold->item, HOLD_DOMAIN) == 0) {
                 *ret_domain_kept = true;
                 return 0;
         }
+        if (hold->device)
+                return custody_device_check(custody, hold, false, err);
         if (hold_file_find(hold, &place, err) < 0)
                 return -1;
         // libvirt makes a missing NVRAM file anew when somebody tries to start the VM; that start fails all the same.
@@ -213,7 +229,7 @@ int custody_confirm(const struct custody *custody, struct error *err) {
         if (n == 0)
                 return error_set(err, ERROR_CONFLICT, "VM %s is not fenced by job %s", custody->vm_uuid, custody->job);
         for (unsigned i = 0; i < n; i++)
-                if (confirm_hold(&holds[i], &domain_kept, err) < 0)
+                if (confirm_hold(custody, &holds[i], &domain_kept, err) < 0)
                         return -1;
         return confirm_domain(custody, holds[0].vm_name, domain_kept, err);
 }

@@ -12,8 +12,9 @@
  * removes the holds when all is back; a retirement is noted before it begins and from then on only goes forward.
  *
  * A missing image makes libvirt refuse to start, unless every image has startupPolicy="optional" or there is none (a VM
- * that boots from the network). Such a VM is undefined while it is fenced (item HOLD_DOMAIN among its holds) and
- * defined again by a release. An NVRAM file is no fence: libvirt makes a missing one anew from its template before it
+ * that boots from the network). Such a VM, and one that has a block device, which cannot be renamed
+ * (custody_device.h), is undefined while it is fenced (item HOLD_DOMAIN among its holds) and defined again by a
+ * release. An NVRAM file is no fence: libvirt makes a missing one anew from its template before it
  * finds that the disks are missing; release replaces such a file by the held one, retirement removes it with the
  * definition.
  *
@@ -66,7 +67,7 @@ int custody_confirm(const struct custody *custody,
 int custody_retire(const struct custody *custody, const Drover__MoveRetire *request, struct error *err);
 int custody_release(const struct custody *custody, const Drover__MoveRelease *request,
                     struct error *err); // undo; starts it again if was_running and request->start
-// Counts VMs, not files. custody->conn may be NULL: it is only used to have pools read again.
+// Counts VMs, not files. custody->conn may be NULL, but for volumes: otherwise it only has pools read again.
 int custody_purge(const struct custody *custody, const Drover__RetiredPurge *request, Drover__RetiredPurgeResult **ret,
                   struct error *err);
 // The open image for the data plane: of a fenced disk or the NVRAM, read-only, O_NOFOLLOW. fd is the caller's.

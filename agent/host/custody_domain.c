@@ -105,7 +105,7 @@ static bool first_of_directory(const struct hold *holds, unsigned i) {
 
 void custody_tidy(const struct custody *custody, const struct hold *holds, unsigned n) {
         for (unsigned i = 0; i < n; i++) {
-                if (!first_of_directory(holds, i))
+                if (holds[i].device || !first_of_directory(holds, i))
                         continue;
                 struct error err = ERROR_INIT;
                 if (hold_file_tidy(&holds[i], custody->journal, &err) < 0)

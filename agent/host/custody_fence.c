@@ -6,8 +6,10 @@
  */
 #include "agent/host/collect.h"
 #include "agent/host/custody.h"
+#include "agent/host/custody_device.h"
 #include "agent/host/custody_domain.h"
 #include "agent/host/definition.h"
+#include "agent/host/device.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
 #include "agent/host/tree.h"
@@ -32,7 +34,7 @@ struct fence {
         const char **formats;    // of each; borrowed
         enum hold_place *places; // as found before anything was moved
         unsigned n;
-        bool undefine; // no file of it is one that libvirt insists on
+        bool undefine; // it has a device, or no file of it is one that libvirt insists on
 };
 
 static void fence_fini(struct fence *fence) {
@@ -100,7 +102,14 @@ static int add_disks(struct fence *fence, struct error *err) {
                 if (strcmp(disk->device, "disk") != 0 && strcmp(disk->device, "lun") != 0)
                         continue;
                 int found = neighbour_disk_path(fence->pools, disk, &path, err);
-                if (found < 0 || (found > 0 && hold_file_split(add(fence, disk->target, disk->format), path, err) < 0))
+                if (found < 0)
+                        return -1;
+                if (!found)
+                        continue;
+                struct hold *hold = add(fence, disk->target, disk->format);
+                hold->device = device_is(path);
+                fence->undefine = fence->undefine || hold->device;
+                if (hold_file_split(hold, path, err) < 0)
                         return -1;
         }
         return 0;
@@ -153,7 +162,7 @@ static int list_files(struct fence *fence, const Drover__MoveFence *request, str
                 return changed(fence, "list of disks", err);
         if (tree_parse("the definition", fence->xml, strlen(fence->xml), &doc, err) < 0)
                 return -1;
-        fence->undefine = !has_disk_that_must_exist(xmlDocGetRootElement(doc));
+        fence->undefine = fence->undefine || !has_disk_that_must_exist(xmlDocGetRootElement(doc));
         return add_nvram(fence, err);
 }
 
@@ -213,6 +222,19 @@ static int check_image(const struct fence *fence, unsigned i, struct error *err)
         return -1;
 }
 
+// A device is always where it is: what an earlier run has noted of it tells that it was there.
+static int find_place(struct fence *fence, unsigned i, struct error *err) {
+        struct hold known;
+        if (hold_file_find(&fence->holds[i], &fence->places[i], err) < 0)
+                return -1;
+        if (!fence->holds[i].device || fence->places[i] != HOLD_ASIDE)
+                return 0;
+        int found = custody_hold(fence->custody, fence->holds[i].item, &known, err);
+        if (found == 0)
+                fence->places[i] = HOLD_IN_PLACE;
+        return found < 0 ? -1 : 0;
+}
+
 // Files that an earlier run has moved already were checked then.
 static int check_files(struct fence *fence, struct error *err) {
         struct neighbours neighbours = {0};
@@ -221,7 +243,7 @@ static int check_files(struct fence *fence, struct error *err) {
         int status = 0;
         for (unsigned i = 0; status == 0 && i < fence->n; i++) {
                 const struct hold *hold = &fence->holds[i];
-                status = hold_file_find(hold, &fence->places[i], err);
+                status = find_place(fence, i, err);
                 if (status == 0 && fence->places[i] == HOLD_NOWHERE)
                         status = error_set(err, ERROR_NOT_FOUND, "%s: %s/%s does not exist", hold->item,
                                            hold->directory, hold->name);
@@ -306,6 +328,8 @@ static int put_aside(struct fence *fence, unsigned i, struct error *err) {
         if (hold_file_inspect(hold, in_place ? HOLD_IN_PLACE : HOLD_ASIDE, "raw", &image, err) < 0)
                 return -1;
         hold->bytes = image.allocated_bytes;
+        if (hold->device && in_place && custody_device_note(fence->custody, hold, err) < 0)
+                return error_prefix(err, "%s", hold->item);
         if (journal_hold_put(fence->custody->journal, hold, err) < 0 ||
             fault_point("agent.fence.before-rename", err) < 0)
                 return -1;
@@ -336,6 +360,15 @@ static int give_way(const struct fence *fence, struct error *err) {
         return -1;
 }
 
+// Started between the last look and the undefining, it runs on without a definition.
+static int undefine_off(struct fence *fence, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr still = NULL;
+        if (undefine(fence, err) < 0)
+                return -1;
+        int found = custody_lookup(fence->custody, &still, err);
+        return found > 0 ? give_way(fence, err) : found;
+}
+
 static int act(struct fence *fence, struct error *err) {
         for (unsigned i = 0; i < fence->n; i++)
                 if (put_aside(fence, i, err) < 0)
@@ -345,7 +378,7 @@ static int act(struct fence *fence, struct error *err) {
         int active = custody_active(fence->domain, err);
         if (active)
                 return active < 0 ? -1 : give_way(fence, err);
-        if (fence->undefine && undefine(fence, err) < 0)
+        if (fence->undefine && undefine_off(fence, err) < 0)
                 return -1;
         return fault_point("agent.fence.done", err);
 }

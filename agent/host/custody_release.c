@@ -42,7 +42,7 @@ int custody_keep(const struct custody *custody, virDomainPtr domain, const char 
 
 static int put_back_file(const struct hold *hold, struct error *err) {
         enum hold_place place;
-        if (!hold->directory[0])
+        if (!hold->directory[0] || hold->device)
                 return 0;
         if (hold_file_find(hold, &place, err) < 0)
                 return -1;
@@ -88,6 +88,16 @@ static int define(const struct custody *custody, const char *xml, virDomainPtr *
         return 0;
 }
 
+static int define_again(const struct custody *custody, const char *xml, virDomainPtr *domain, struct error *err) {
+        virDomainPtr defined = NULL;
+        if (define(custody, xml, &defined, err) < 0)
+                return -1;
+        if (*domain)
+                virDomainFree(*domain);
+        *domain = defined;
+        return 0;
+}
+
 // Undefined by the fence, or by somebody in the meantime: a VM that was here before is here afterwards. With
 // `unfinished` an earlier release may have defined it and died before the rest.
 static int restore_definition(const struct custody *custody, bool unfinished, struct error *err) {
@@ -99,7 +109,11 @@ static int restore_definition(const struct custody *custody, bool unfinished, st
         int found = custody_lookup(custody, &domain, err);
         if (found < 0 || (found && !unfinished))
                 return found < 0 ? -1 : 0;
-        if (!found && define(custody, xml, &domain, err) < 0)
+        // Started while it was being undefined, it is there, but would be gone once it stops.
+        int persistent = found ? virDomainIsPersistent(domain) : 0;
+        if (persistent < 0)
+                return connection_error(err, "ask whether the VM is persistent");
+        if (!persistent && define_again(custody, xml, &domain, err) < 0)
                 return -1;
         if (custody_snapshots_restore(custody, custody->job, domain, err) < 0)
                 return -1;

@@ -4,6 +4,7 @@
  * Nothing in this file goes back: a repetition goes on where the last one stopped. Workers only.
  */
 #include "agent/host/custody.h"
+#include "agent/host/custody_device.h"
 #include "agent/host/custody_domain.h"
 #include "agent/host/hold_file.h"
 #include "common/cleanup.h"
@@ -127,7 +128,9 @@ static int purge_file(const struct custody *custody, const struct hold *hold, ui
 
 static int purge_hold(const struct custody *custody, const struct hold *hold, uint64_t *bytes, struct error *err) {
         uint64_t freed = 0;
-        if (hold->directory[0] && purge_file(custody, hold, &freed, err) < 0)
+        if (hold->device && custody_device_purge(custody, hold, &freed, err) < 0)
+                return error_prefix(err, "purge %s of %s", hold->item, hold->vm_name);
+        if (!hold->device && hold->directory[0] && purge_file(custody, hold, &freed, err) < 0)
                 return -1;
         *bytes += freed;
         return journal_hold_remove(custody->journal, hold->job, hold->item, err);

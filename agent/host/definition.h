@@ -41,7 +41,8 @@ struct definition_disk {
         const char *target;
         const char *format;
         const char *path;
-}; // path: absolute, resolved on this host
+        bool device;
+}; // path: absolute, resolved on this host; device: it is a block device
 struct definition_changes {
         const char *name;                    // new name; NULL keeps
         const struct definition_disk *disks; // every file-backed disk must be named here, else refused

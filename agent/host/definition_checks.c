@@ -52,7 +52,6 @@ bool check_boot_file(struct whitelist *walk, xmlNode *node) {
 static const struct {
         const char *type, *code, *message;
 } disk_types[] = {
-        {"block", "block-disk", "it is a block device of the host"},
         {"network", "network-disk", "it lies on a storage network"},
         {"dir", "filesystem", "it is a directory of the host"},
         {"nvme", "hostdev", "it is an NVMe device of the host"},
@@ -94,7 +93,16 @@ static bool check_removable(struct whitelist *walk, xmlNode *node, const char *d
 
 static bool check_disk_format(struct whitelist *walk, const xmlNode *node) {
         _cleanup_(free_p) char *format = tree_find_attribute(node, "driver", "type");
-        if (!format || strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0)
+        if (!format || strcmp(format, "raw") == 0)
+                return true;
+        // At the target the format is that of the image which is made there.
+        if (tree_attribute_is(node, "type", "block") && !whitelist_applies(walk)) {
+                whitelist_report(walk, node, "block-format",
+                                 "copy what the guest sees to a file (qemu-img convert), and: virsh edit {vm}",
+                                 "its device holds an image of format %s, and only raw devices are carried", format);
+                return false;
+        }
+        if (strcmp(format, "qcow2") == 0)
                 return true;
         whitelist_report(walk, node, "format", "convert it: qemu-img convert -O qcow2, and virsh edit {vm}",
                          "its format %s is not carried, only qcow2 and raw are", format);
@@ -112,8 +120,13 @@ bool check_disk(struct whitelist *walk, xmlNode *node) {
         }
         if (device && (strcmp(device, "cdrom") == 0 || strcmp(device, "floppy") == 0))
                 return check_removable(walk, node, device, target);
-        if (!type || (strcmp(type, "file") != 0 && strcmp(type, "volume") != 0)) {
+        if (!type || (strcmp(type, "file") != 0 && strcmp(type, "block") != 0 && strcmp(type, "volume") != 0)) {
                 report_disk_type(walk, node, type ? type : "unknown");
+                return false;
+        }
+        if (strcmp(type, "block") == 0 && tree_child(node, "shareable")) {
+                whitelist_report(walk, node, "shared-disk", "virsh edit {vm}, remove <shareable/>",
+                                 "other VMs may write to its device meanwhile (shareable)");
                 return false;
         }
         if (device && strcmp(device, "disk") != 0) {

@@ -48,18 +48,19 @@ static const struct definition_disk *disk_named(const struct definition_changes 
         return NULL;
 }
 
-// The image of a volume disk becomes a plain file: pools may have other names tomorrow.
+// The image of a volume disk becomes a plain file or device: pools may have other names tomorrow.
 static int place_disk(xmlNode *node, xmlNode *source, const struct definition_changes *changes, const char *target,
                       struct error *err) {
         const struct definition_disk *disk = disk_named(changes, target);
         if (!disk)
                 return error_set(err, ERROR_REFUSED, "disk %s has no place on this host", target);
-        tree_set(node, "type", "file");
+        tree_set(node, "type", disk->device ? "block" : "file");
         tree_unset(source, "pool");
         tree_unset(source, "volume");
         tree_unset(source, "mode");
         tree_unset(source, "startupPolicy");
-        tree_set(source, "file", disk->path);
+        tree_unset(source, disk->device ? "file" : "dev");
+        tree_set(source, disk->device ? "dev" : "file", disk->path);
         xmlNode *driver = tree_child(node, "driver");
         if (!driver)
                 driver = tree_add(node, "driver");
@@ -75,13 +76,14 @@ static int rewrite_disk(xmlNode *node, const struct definition_changes *changes,
         bool removable = device && (strcmp(device, "cdrom") == 0 || strcmp(device, "floppy") == 0);
         xmlNode *source = tree_child(node, "source");
         bool image = source &&
-                     (xmlHasProp(source, (const xmlChar *) "file") || xmlHasProp(source, (const xmlChar *) "volume"));
+                     (xmlHasProp(source, (const xmlChar *) "file") || xmlHasProp(source, (const xmlChar *) "dev") ||
+                      xmlHasProp(source, (const xmlChar *) "volume"));
         if (!image) {
                 if (removable) // an empty drive of the host's becomes an empty drive
                         tree_set(node, "type", "file");
                 return 0;
         }
-        if (!type || (strcmp(type, "file") != 0 && strcmp(type, "volume") != 0))
+        if (!type || (strcmp(type, "file") != 0 && strcmp(type, "block") != 0 && strcmp(type, "volume") != 0))
                 return 0;
         if (removable && !disk_named(changes, target ? target : ""))
                 return error_set(err, ERROR_REFUSED, "a medium is in the %s %s", device, target ? target : "");

@@ -148,7 +148,7 @@ const struct whitelist_rule whitelist_rules[] = {
          NULL},
         {"domain/devices/disk/driver/metadata_cache", E, "", NULL},
         {"domain/devices/disk/driver/metadata_cache/max_size", T, "unit", NULL},
-        {"domain/devices/disk/source", E, "file* pool* volume* mode startupPolicy -index", NULL},
+        {"domain/devices/disk/source", E, "file* dev* pool* volume* mode startupPolicy -index", NULL},
         {"domain/devices/disk/source/seclabel", WHITELIST_DROP, "", NULL},
         {"domain/devices/disk/source/privateData", WHITELIST_DROP, "", NULL},
         {"domain/devices/disk/backingStore", E, "-index", check_backing},

@@ -4,8 +4,11 @@
  * One lock serialises what happens in sidecars, so that none is removed as empty while another job is about to use it.
  */
 #include "agent/host/hold_file.h"
+#include "agent/host/device.h"
+#include "agent/host/image_lock.h"
 #include "common/cleanup.h"
 #include "common/file.h"
+#include "common/memory.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -25,6 +28,10 @@ struct sides {
         char aside[64], ranges[64];
 };
 
+static bool is_source(const struct hold *hold) {
+        return hold->kind == HOLD_FENCED || hold->kind == HOLD_RETIRED || hold->kind == HOLD_REVIVED;
+}
+
 static void sides_fini(struct sides *sides) {
         if (sides->sidecar >= 0)
                 close(sides->sidecar);
@@ -33,7 +40,7 @@ static void sides_fini(struct sides *sides) {
 }
 
 static int sides_init(struct sides *sides, const struct hold *hold, bool make, struct error *err) {
-        bool held = hold->kind == HOLD_FENCED || hold->kind == HOLD_RETIRED || hold->kind == HOLD_REVIVED;
+        bool held = is_source(hold);
         *sides = (struct sides){.directory = {.fd = -1}, .sidecar = -1};
         snprintf(sides->aside, sizeof(sides->aside), "%s.%s.%s", hold->job, hold->item, held ? "held" : "part");
         snprintf(sides->ranges, sizeof(sides->ranges), "%s.%s.ranges", hold->job, hold->item);
@@ -87,7 +94,18 @@ static int find(const struct sides *sides, const struct hold *hold, enum hold_pl
         return 0;
 }
 
+static enum hold_place find_device(const struct hold *hold) {
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
+        if (!device_is(path))
+                return HOLD_NOWHERE;
+        return is_source(hold) ? HOLD_ASIDE : HOLD_IN_PLACE;
+}
+
 int hold_file_find(const struct hold *hold, enum hold_place *ret, struct error *err) {
+        if (hold->device) {
+                *ret = find_device(hold);
+                return 0;
+        }
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         return sides_init(&sides, hold, false, err) < 0 ? -1 : find(&sides, hold, ret, err);
 }
@@ -142,7 +160,18 @@ static int check_writable(const struct hold *hold, int dir_fd, struct error *err
         return -1;
 }
 
+static int check_device(const struct hold *hold, struct error *err) {
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
+        _cleanup_(close_p) int fd = -1;
+        uint64_t bytes;
+        if (device_check_free(path, err) < 0 || device_open(path, O_RDONLY, &fd, &bytes, err) < 0)
+                return -1;
+        return check_locks(hold, fd, err);
+}
+
 int hold_file_check(const struct hold *hold, struct error *err) {
+        if (hold->device)
+                return check_device(hold, err);
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         struct stat status;
         if (sides_init(&sides, hold, false, err) < 0)
@@ -176,6 +205,8 @@ static int sync_both(const struct sides *sides, struct error *err) {
 }
 
 int hold_file_put_aside(const struct hold *hold, struct error *err) {
+        if (hold->device)
+                return 0;
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         enum hold_place place;
         SIDECAR_LOCKED();
@@ -198,6 +229,8 @@ static int remove_ranges(const struct sides *sides, struct error *err) {
 }
 
 int hold_file_put_in_place(const struct hold *hold, bool replace, struct error *err) {
+        if (hold->device)
+                return 0;
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         enum hold_place place;
         SIDECAR_LOCKED();
@@ -258,8 +291,20 @@ static int side_of(const struct sides *sides, const struct hold *hold, enum hold
         return place == HOLD_ASIDE ? sides->sidecar : sides->directory.fd;
 }
 
+// Locked for as long as it is open: libvirt gives a QEMU its own node of the device, but others use this one.
+static int open_device(const struct hold *hold, int *ret_fd, uint64_t *ret_bytes, struct error *err) {
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
+        _cleanup_(close_p) int fd = -1;
+        if (device_open(path, O_RDONLY, &fd, ret_bytes, err) < 0 || image_lock_reading(fd, path, err) < 0)
+                return -1;
+        *ret_fd = steal_fd(&fd);
+        return 0;
+}
+
 int hold_file_open(const struct hold *hold, enum hold_place place, int *ret_fd, uint64_t *ret_bytes,
                    struct error *err) {
+        if (hold->device)
+                return open_device(hold, ret_fd, ret_bytes, err);
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         const char *name;
         struct stat status;
@@ -279,10 +324,19 @@ int hold_file_open(const struct hold *hold, enum hold_place place, int *ret_fd, 
         return 0;
 }
 
+static int inspect_device(const struct hold *hold, const char *format, struct image *ret, struct error *err) {
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
+        _cleanup_(close_p) int fd = -1;
+        uint64_t bytes;
+        return device_open(path, O_RDONLY, &fd, &bytes, err) < 0 ? -1 : image_inspect(fd, path, format, ret, err);
+}
+
 int hold_file_inspect(const struct hold *hold, enum hold_place place, const char *format, struct image *ret,
                       struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         const char *name;
+        if (hold->device)
+                return inspect_device(hold, format, ret, err);
         if (sides_init(&sides, hold, false, err) < 0)
                 return -1;
         int dir_fd = side_of(&sides, hold, place, &name);
@@ -369,6 +423,8 @@ int hold_file_remove_in_place(const struct hold *hold, const char *identity, str
 }
 
 int hold_file_tidy(const struct hold *hold, struct journal *journal, struct error *err) {
+        if (hold->device)
+                return 0;
         _cleanup_(free_p) struct hold *holds = NULL;
         unsigned n = 0;
         SIDECAR_LOCKED();

@@ -5,6 +5,9 @@
  * <job>.<item>.held or .part in the sidecar beside it ("aside"), and the few moves between the two. Every move is one
  * rename that replaces nothing, followed by a sync of both directories; asked again after a crash, each finds out where
  * the file is and does what is left. Blocking, any worker; no link is ever followed.
+ *
+ * A block device (hold->device) stays where it is, and no move touches it: while the source of a move has it, or has
+ * retired it, it counts as "aside", since the VM is undefined; at the target it is "in place" from the beginning.
  */
 #include "agent/host/image.h"
 #include "agent/host/pool.h"

@@ -144,10 +144,25 @@ static int read_header(int fd, const char *name, struct image *image, struct err
         return read_qcow2(&header, image, err);
 }
 
+// A device takes all of its room, and has nothing but the disk itself in it.
+static int inspect_device(int fd, const char *name, const char *format, struct image *ret, struct error *err) {
+        off_t bytes = lseek(fd, 0, SEEK_END);
+        if (bytes < 0)
+                return error_errno(err, errno, "read the length of %s", name);
+        if (strcmp(format, "raw") != 0)
+                return error_set(err, ERROR_REFUSED, "%s is a block device of format %s, and only raw ones are carried",
+                                 name, format);
+        *ret = (struct image){
+                .virtual_bytes = (uint64_t) bytes, .file_bytes = (uint64_t) bytes, .allocated_bytes = (uint64_t) bytes};
+        return 0;
+}
+
 int image_inspect(int fd, const char *name, const char *format, struct image *ret, struct error *err) {
         struct stat st;
         if (fstat(fd, &st) < 0)
                 return error_errno(err, errno, "stat %s", name);
+        if (S_ISBLK(st.st_mode))
+                return inspect_device(fd, name, format, ret, err);
         if (!S_ISREG(st.st_mode))
                 return error_set(err, ERROR_REFUSED, "%s is not a regular file", name);
         struct image image = {

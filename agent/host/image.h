@@ -18,7 +18,8 @@ struct image {
         uint32_t snapshots; // internal
 };
 // format: "qcow2", "raw" or "vmdk" (others: sizes only). A qcow2 with unknown incompatible features, a VMDK of more
-// than one file, a file that is not what it should be, a link, anything but a regular file: ERROR_REFUSED.
+// than one file, a file that is not what it should be, a link, anything but a regular file or a raw block device:
+// ERROR_REFUSED.
 int image_inspect_at(int dir_fd, const char *name, const char *format, struct image *ret, struct error *err);
 int image_inspect(int fd, const char *name, const char *format, struct image *ret, struct error *err); // an open one
 // Where the name of a backing file in the header of the image at `image_path` leads. Protocols ("json:", "nbd://") lead

@@ -9,6 +9,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 void image_files_fini(struct image_files *files) {
         for (unsigned i = 0; i < files->n; i++)
@@ -42,8 +44,16 @@ static int open_member(const struct pool_table *pools, const char *named, char *
         }
         _cleanup_(close_p) int dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         int fd = dir_fd < 0 ? -1 : openat(dir_fd, slash + 1, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0)
-                return error_errno(err, errno, "open the backing file %s", path);
+        struct stat status;
+        if (fd < 0 || fstat(fd, &status) < 0) {
+                error_errno(err, errno, "open the backing file %s", path);
+                close_p(&fd);
+                return -1;
+        }
+        if (!S_ISREG(status.st_mode)) {
+                close(fd);
+                return error_set(err, ERROR_REFUSED, "the backing file %s is not a regular file", path);
+        }
         *ret_path = steal(&path);
         return fd;
 }

@@ -22,7 +22,7 @@ static void domain_message_free_p(Drover__Domain **domain) {
 }
 
 int neighbour_disk_path(const struct pool_table *pools, const Drover__Disk *disk, char **ret_path, struct error *err) {
-        if (strcmp(disk->type, "file") == 0 && disk->path[0]) {
+        if ((strcmp(disk->type, "file") == 0 || strcmp(disk->type, "block") == 0) && disk->path[0]) {
                 *ret_path = memory_string(disk->path);
                 return 1;
         }
@@ -30,7 +30,8 @@ int neighbour_disk_path(const struct pool_table *pools, const Drover__Disk *disk
                 return 0;
         char *path = pool_table_path(pools, disk->pool, disk->volume);
         if (!path) {
-                error_set(err, ERROR_REFUSED, "disk %s is a volume of pool %s, which is not an active pool of files",
+                error_set(err, ERROR_REFUSED,
+                          "disk %s is a volume of pool %s, which is not an active pool of files or devices",
                           disk->target, disk->pool);
                 error_hint(err, "see the pool on the host: virsh pool-info %s", disk->pool);
                 return -1;
@@ -122,12 +123,16 @@ void neighbours_fini(struct neighbours *neighbours) {
         *neighbours = (struct neighbours){0};
 }
 
-// By name, and by inode for other spellings of it.
+// By name, and by inode for other spellings of it; a device may have several nodes.
 static bool same_file(const char *path, const char *held, const struct stat *status) {
         struct stat other;
         if (strcmp(path, held) == 0)
                 return true;
-        return status && stat(path, &other) == 0 && other.st_ino == status->st_ino && other.st_dev == status->st_dev;
+        if (!status || stat(path, &other) < 0)
+                return false;
+        if (S_ISBLK(status->st_mode))
+                return S_ISBLK(other.st_mode) && other.st_rdev == status->st_rdev;
+        return other.st_ino == status->st_ino && other.st_dev == status->st_dev;
 }
 
 static bool disk_is_over(const Drover__Disk *disk, const char *held, const struct stat *status) {

@@ -22,7 +22,7 @@ void neighbours_fini(struct neighbours *neighbours);
 const char *neighbours_using(const struct neighbours *neighbours, const struct hold *hold);
 // Whether an image of one of them is laid over the file.
 bool neighbours_based_on(const struct neighbours *neighbours, const char *path);
-// The path of a disk that is a file of this host, resolved through the active pools: 1, 0 when it is none, or
-// ERROR_REFUSED for a volume that is no file. Caller frees.
+// The path of a disk that is a file or a device of this host, resolved through the active pools: 1, 0 when it is none,
+// or ERROR_REFUSED for a volume that is neither. Caller frees.
 struct pool_table;
 int neighbour_disk_path(const struct pool_table *pools, const Drover__Disk *disk, char **ret_path, struct error *err);

@@ -8,6 +8,7 @@
 #include "agent/host/definition.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/placement_parts.h"
+#include "agent/host/placement_volume.h"
 #include "agent/host/revive.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -111,6 +112,8 @@ int placement_open(const struct custody *custody, const char *item, int *ret_fd,
         struct hold hold;
         if (placement_check_open(custody, err) < 0 || require_hold(custody, item, HOLD_INCOMING, &hold, err) < 0)
                 return -1;
+        if (hold.device)
+                return error_set(err, ERROR_REFUSED, "%s is to be a volume, which is not filled like a file", item);
         return hold_file_create(&hold, ret_fd, err);
 }
 
@@ -118,7 +121,7 @@ int placement_resume(const struct custody *custody, const char *item, struct hol
         struct hold hold;
         if (placement_check_open(custody, err) < 0 || require_hold(custody, item, HOLD_INCOMING, &hold, err) < 0)
                 return -1;
-        return hold_file_resume(&hold, ret, err);
+        return hold.device ? placement_volume_resume(custody, &hold, ret, err) : hold_file_resume(&hold, ret, err);
 }
 
 int placement_open_published(const struct custody *custody, const char *item, int *ret_fd, uint64_t *ret_bytes,

@@ -8,13 +8,15 @@
  * Order: a hold is committed before its partial file is made; the identity of that file (inode and time of birth)
  * before it gets its name; the UUID before the VM is defined. Discarding removes a file only if it is still that one,
  * and a domain only if this job noted its UUID and it names this job's files. Nothing is discarded once the move is
- * settled.
+ * settled. An image that comes to be a volume of a pool of devices has an order of its own (placement_volume.h).
  *
  * Fault points (common/fault.h), in the order in which they are met:
- *     agent.reserve.before-hold        for each file
+ *     agent.reserve.before-hold        for each file and volume
+ *     agent.reserve.before-volume      for each volume: hold committed, none made
+ *     agent.reserve.volume             for each volume: made, its key not committed
  *     agent.reserve.done               before the answer
- *     agent.define.before-publish      for each file: identity committed, still aside
- *     agent.define.published           for each file: it has its name, hold still HOLD_INCOMING
+ *     agent.define.before-publish      for each file: identity committed, still aside; for each volume
+ *     agent.define.published           for each file: it has its name, hold still HOLD_INCOMING; for each volume
  *     agent.define.all-published
  *     agent.define.before-define       UUID committed
  *     agent.define.defined             defined, snapshots not yet

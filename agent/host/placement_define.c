@@ -10,6 +10,7 @@
 #include "agent/host/hold_file.h"
 #include "agent/host/placement.h"
 #include "agent/host/placement_parts.h"
+#include "agent/host/placement_volume.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/memory.h"
@@ -175,7 +176,10 @@ static int list_disks(struct define *define, struct error *err) {
                 if (check_image(define, hold, disk->format, err) < 0)
                         return -1;
                 define->paths[i] = memory_format("%s/%s", hold->directory, hold->name);
-                define->disks[i] = (struct definition_disk){disk->target, disk->format, define->paths[i]};
+                define->disks[i] = (struct definition_disk){.target = disk->target,
+                                                            .format = disk->format,
+                                                            .path = define->paths[i],
+                                                            .device = hold->device};
         }
         return 0;
 }
@@ -266,6 +270,11 @@ static int publish(const struct define *define, const struct hold *hold, struct 
         struct hold published = *hold;
         if (hold->kind == HOLD_PUBLISHED)
                 return 0;
+        published.kind = HOLD_PUBLISHED;
+        if (hold->device)
+                return placement_volume_publish(custody, hold, err) < 0
+                               ? -1
+                               : journal_hold_put(custody->journal, &published, err);
         if (hold_file_find(hold, &place, err) < 0)
                 return -1;
         if (place == HOLD_NOWHERE)
@@ -284,7 +293,6 @@ static int publish(const struct define *define, const struct hold *hold, struct 
                    hold_file_put_in_place(hold, false, err) < 0 || fault_point("agent.define.published", err) < 0) {
                 return -1;
         }
-        published.kind = HOLD_PUBLISHED;
         return journal_hold_put(custody->journal, &published, err);
 }
 

@@ -8,6 +8,7 @@
 #include "agent/host/identity_reset.h"
 #include "agent/host/placement.h"
 #include "agent/host/placement_parts.h"
+#include "agent/host/placement_volume.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/memory.h"
@@ -45,7 +46,7 @@ static int remove_files(const struct custody *custody, const struct hold *hold, 
 }
 
 static int remove_hold(const struct custody *custody, const struct hold *hold, struct error *err) {
-        if (remove_files(custody, hold, err) < 0)
+        if ((hold->device ? placement_volume_discard(custody, hold, err) : remove_files(custody, hold, err)) < 0)
                 return error_prefix(err, "discard %s", hold->item);
         if (fault_point("agent.discard.removed", err) < 0 || clone_base_release(custody, hold->item, err) < 0)
                 return -1;

@@ -8,6 +8,7 @@
 #include "agent/host/neighbour.h"
 #include "agent/host/placement.h"
 #include "agent/host/placement_parts.h"
+#include "agent/host/placement_volume.h"
 #include "agent/host/pool.h"
 #include "common/buffer.h"
 #include "common/cleanup.h"
@@ -17,6 +18,7 @@
 #include "common/units.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,9 +29,9 @@
 
 static pthread_mutex_t reserving = PTHREAD_MUTEX_INITIALIZER;
 
-// A file system that will receive disks.
+// A file system or a pool of devices that will receive disks.
 struct room {
-        dev_t device;
+        dev_t device; // 0: a pool of devices
         char pool[NAME_VOLUME_MAX + 1];
         uint64_t available, needed;
 };
@@ -251,6 +253,19 @@ static bool same_place(const struct hold *one, const struct hold *other) {
         return strcmp(one->directory, other->directory) == 0 && strcmp(one->name, other->name) == 0;
 }
 
+static void check_promised(struct reserve *reserve, const struct hold *hold, const char *pool) {
+        for (unsigned i = 0; i < reserve->n_others; i++)
+                // A retired copy lies aside and has no claim to the name it had: its VM may come back here.
+                if (&reserve->others[i] != hold_of(reserve, hold->item) && reserve->others[i].kind != HOLD_RETIRED &&
+                    same_place(&reserve->others[i], hold))
+                        refuse(reserve, "volume %s of pool %s is promised to job %s", hold->name, pool,
+                               reserve->others[i].job);
+        for (unsigned i = 0; i < reserve->n_holds; i++)
+                if (same_place(&reserve->holds[i], hold))
+                        refuse(reserve, "the disks %s and %s would have the same file %s", reserve->holds[i].item,
+                               hold->item, hold->name);
+}
+
 // What this job put at that name itself, in an earlier run, is no reason against it.
 static int check_volume(struct reserve *reserve, const struct hold *hold, const char *pool, struct error *err) {
         enum hold_place place;
@@ -272,16 +287,7 @@ static int check_volume(struct reserve *reserve, const struct hold *hold, const 
         }
         if (taken)
                 refuse(reserve, "pool %s has a volume %s already", pool, hold->name);
-        for (unsigned i = 0; i < reserve->n_others; i++)
-                // A retired copy lies aside and has no claim to the name it had: its VM may come back here.
-                if (&reserve->others[i] != known && reserve->others[i].kind != HOLD_RETIRED &&
-                    same_place(&reserve->others[i], hold))
-                        refuse(reserve, "volume %s of pool %s is promised to job %s", hold->name, pool,
-                               reserve->others[i].job);
-        for (unsigned i = 0; i < reserve->n_holds; i++)
-                if (same_place(&reserve->holds[i], hold))
-                        refuse(reserve, "the disks %s and %s would have the same file %s", reserve->holds[i].item,
-                               hold->item, hold->name);
+        check_promised(reserve, hold, pool);
         return 0;
 }
 
@@ -340,12 +346,91 @@ static void check_rooms(struct reserve *reserve) {
         }
 }
 
+static int reserved_before(const struct reserve *reserve, const struct hold *known, struct error *err) {
+        return error_set(err, ERROR_CONFLICT, "job %s has reserved %s/%s for %s before", reserve->custody->job,
+                         known->directory, known->name, known->item);
+}
+
 static void keep(struct reserve *reserve, const struct hold *hold) {
         reserve->holds = memory_grow(reserve->holds, reserve->n_holds + 1, sizeof(*hold));
         reserve->holds[reserve->n_holds++] = *hold;
 }
 
+// ---- volumes that are devices ----
+
+static void count_volume(struct reserve *reserve, const struct hold *hold, const char *pool, uint64_t available) {
+        struct room *room = NULL;
+        for (unsigned i = 0; i < reserve->n_rooms; i++)
+                if (reserve->rooms[i].device == 0 && strcmp(reserve->rooms[i].pool, pool) == 0)
+                        room = &reserve->rooms[i];
+        if (!room) {
+                reserve->rooms = memory_grow(reserve->rooms, reserve->n_rooms + 1, sizeof(*room));
+                room = &reserve->rooms[reserve->n_rooms++];
+                *room = (struct room){.available = available};
+                snprintf(room->pool, sizeof(room->pool), "%s", pool);
+        }
+        room->needed += hold->bytes;
+}
+
+// What others were promised has been made already, and is no longer available.
+static int check_volume_name(struct reserve *reserve, const struct hold *hold, const char *pool, uint64_t available,
+                             struct error *err) {
+        const struct hold *known = hold_of(reserve, hold->item);
+        struct error why = ERROR_INIT;
+        if (volume_check_name(hold->name, &why) < 0)
+                return refuse_for(reserve, &why, err);
+        int found = placement_volume_look(reserve->custody, hold, known, &why);
+        if (found < 0 && why.code != ERROR_CONFLICT)
+                return refuse_for(reserve, &why, err);
+        if (found < 0)
+                refuse(reserve, "pool %s has a volume %s already", pool, hold->name);
+        else if (found == 0)
+                count_volume(reserve, hold, pool, available);
+        return 0;
+}
+
+static uint64_t guest_bytes(const Drover__MoveDisk *disk) {
+        bool as_it_is = disk->source_format[0] == 0;
+        return as_it_is && disk->file_bytes > disk->capacity_bytes ? disk->file_bytes : disk->capacity_bytes;
+}
+
+static int check_device(struct reserve *reserve, const Drover__MoveDisk *disk, struct error *err) {
+        char directory[PATH_MAX];
+        uint64_t available = 0;
+        struct error why = ERROR_INIT;
+        struct hold hold;
+        if (volume_pool(reserve->custody->conn, disk->pool, directory, &available, &why) < 0)
+                return refuse_for(reserve, &why, err);
+        placement_hold(reserve->custody, reserve->request->vm_name, disk->target, &hold);
+        snprintf(hold.directory, sizeof(hold.directory), "%s", directory);
+        snprintf(hold.name, sizeof(hold.name), "%s", disk->volume);
+        hold.bytes = guest_bytes(disk);
+        hold.device = true;
+        if (strcmp(disk->format, "raw") != 0 || hold.bytes == 0) {
+                refuse(reserve, "%s: a volume of pool %s is raw, and of a known size", disk->target, disk->pool);
+                return 0;
+        }
+        const struct hold *known = hold_of(reserve, disk->target);
+        if (known && !same_place(known, &hold))
+                return reserved_before(reserve, known, err);
+        if (known && known->kind == HOLD_PUBLISHED)
+                return 0;
+        check_promised(reserve, &hold, disk->pool);
+        keep(reserve, &hold);
+        return check_volume_name(reserve, &hold, disk->pool, available, err);
+}
+
+// ---- each disk ----
+
+static bool is_of_devices(const struct reserve *reserve, const char *name) {
+        _cleanup_(pool_free_p) virStoragePoolPtr pool = virStoragePoolLookupByName(reserve->custody->conn, name);
+        _cleanup_(free_p) char *directory = NULL;
+        return pool && pool_devices_of(pool, &directory, NULL) == 0 && directory;
+}
+
 static int check_disk(struct reserve *reserve, const Drover__MoveDisk *disk, struct error *err) {
+        if (is_of_devices(reserve, disk->pool))
+                return check_device(reserve, disk, err);
         struct pool_directory directory = {.fd = -1};
         struct error why = ERROR_INIT;
         struct hold hold;
@@ -360,8 +445,7 @@ static int check_disk(struct reserve *reserve, const Drover__MoveDisk *disk, str
         bool published = known && known->kind == HOLD_PUBLISHED;
         if (known && !same_place(known, &hold)) {
                 pool_directory_fini(&directory);
-                return error_set(err, ERROR_CONFLICT, "job %s has reserved %s/%s for %s before", custody->job,
-                                 known->directory, known->name, known->item);
+                return reserved_before(reserve, known, err);
         }
         int status = check_volume(reserve, &hold, disk->pool, err);
         if (status == 0 && !published)
@@ -408,7 +492,8 @@ static int check(struct reserve *reserve, struct error *err) {
 static int put(const struct reserve *reserve, struct error *err) {
         for (unsigned i = 0; i < reserve->n_holds; i++)
                 if (fault_point("agent.reserve.before-hold", err) < 0 ||
-                    journal_hold_put(reserve->custody->journal, &reserve->holds[i], err) < 0)
+                    journal_hold_put(reserve->custody->journal, &reserve->holds[i], err) < 0 ||
+                    (reserve->holds[i].device && placement_volume_make(reserve->custody, &reserve->holds[i], err) < 0))
                         return -1;
         return fault_point("agent.reserve.done", err);
 }

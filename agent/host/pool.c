@@ -83,7 +83,16 @@ static int lookup(virConnectPtr conn, const char *name, virStoragePoolPtr *ret, 
         return 0;
 }
 
-int pool_directory_of(virStoragePoolPtr pool, char **ret_path, char **ret_type, struct error *err) {
+enum holds { HOLDS_OTHER, HOLDS_FILES, HOLDS_DEVICES };
+
+static enum holds holds_of(const char *type) {
+        if (strcmp(type, "dir") == 0 || strcmp(type, "fs") == 0 || strcmp(type, "netfs") == 0)
+                return HOLDS_FILES;
+        return strcmp(type, "logical") == 0 ? HOLDS_DEVICES : HOLDS_OTHER;
+}
+
+// *ret_path: NULL for a pool that holds neither.
+static int place_of(virStoragePoolPtr pool, enum holds *ret, char **ret_path, char **ret_type, struct error *err) {
         _cleanup_(free_p) char *xml = virStoragePoolGetXMLDesc(pool, 0);
         if (!xml)
                 return connection_error(err, "read the pool");
@@ -92,13 +101,48 @@ int pool_directory_of(virStoragePoolPtr pool, char **ret_path, char **ret_type, 
                 return -1;
         const xmlNode *root = xmlDocGetRootElement(doc);
         _cleanup_(free_p) char *type = tree_attribute(root, "type");
-        bool files = type && (strcmp(type, "dir") == 0 || strcmp(type, "fs") == 0 || strcmp(type, "netfs") == 0);
-        char *path = files ? tree_find_text(root, "target/path") : NULL;
+        *ret = holds_of(type ? type : "");
+        char *path = *ret != HOLDS_OTHER ? tree_find_text(root, "target/path") : NULL;
         for (size_t n = path ? strlen(path) : 0; n > 1 && path[n - 1] == '/'; n--)
                 path[n - 1] = 0;
         *ret_path = path;
         if (ret_type)
                 *ret_type = steal(&type);
+        return 0;
+}
+
+static int place_if(virStoragePoolPtr pool, enum holds wanted, char **ret_path, char **ret_type, struct error *err) {
+        enum holds holds;
+        if (place_of(pool, &holds, ret_path, ret_type, err) < 0)
+                return -1;
+        if (holds != wanted) {
+                free(*ret_path);
+                *ret_path = NULL;
+        }
+        return 0;
+}
+
+int pool_directory_of(virStoragePoolPtr pool, char **ret_path, char **ret_type, struct error *err) {
+        return place_if(pool, HOLDS_FILES, ret_path, ret_type, err);
+}
+
+int pool_devices_of(virStoragePoolPtr pool, char **ret_path, struct error *err) {
+        return place_if(pool, HOLDS_DEVICES, ret_path, NULL, err);
+}
+
+int pool_require(virConnectPtr conn, const char *name, virStoragePoolPtr *ret, struct error *err) {
+        _cleanup_(pool_free_p) virStoragePoolPtr pool = NULL;
+        if (lookup(conn, name, &pool, err) < 0)
+                return -1;
+        int active = virStoragePoolIsActive(pool);
+        if (active < 0)
+                return connection_error(err, "ask for the pool's state");
+        if (!active) {
+                error_set(err, ERROR_REFUSED, "pool %s is not active", name);
+                error_hint(err, "on the host: virsh pool-start %s", name);
+                return -1;
+        }
+        *ret = steal(&pool);
         return 0;
 }
 
@@ -115,14 +159,9 @@ int pool_open(virConnectPtr conn, const char *name, struct pool_directory *ret, 
                 error_hint(err, "choose another one: --pool POOL");
                 return -1;
         }
-        int active = virStoragePoolIsActive(pool);
-        if (active < 0)
-                return connection_error(err, "ask for the pool's state");
-        if (!active) {
-                error_set(err, ERROR_REFUSED, "pool %s is not active", name);
-                error_hint(err, "on the host: virsh pool-start %s", name);
+        _cleanup_(pool_free_p) virStoragePoolPtr active = NULL;
+        if (pool_require(conn, name, &active, err) < 0)
                 return -1;
-        }
         if (pool_open_path(path, ret, err) < 0)
                 return error_prefix(err, "pool %s", name);
         return 0;
@@ -178,6 +217,7 @@ struct pool_entry {
         char *name, *path;
         dev_t device; // the directory itself, so that other spellings of its path are recognised
         ino_t inode;
+        bool files;
 };
 struct pool_table {
         unsigned n;
@@ -197,10 +237,12 @@ void pool_table_free(struct pool_table *table) {
 // A pool that cannot be read (undefined meanwhile) is left out.
 static void table_add(struct pool_table *table, virStoragePoolPtr pool) {
         char *path = NULL;
-        if (pool_directory_of(pool, &path, NULL, NULL) < 0 || !path)
+        enum holds holds;
+        if (place_of(pool, &holds, &path, NULL, NULL) < 0 || !path)
                 return;
         struct pool_entry *entry = &table->entries[table->n++];
-        *entry = (struct pool_entry){.name = memory_string(virStoragePoolGetName(pool)), .path = path};
+        *entry = (struct pool_entry){
+                .name = memory_string(virStoragePoolGetName(pool)), .path = path, .files = holds == HOLDS_FILES};
         struct stat st;
         if (stat(path, &st) == 0) {
                 entry->device = st.st_dev;
@@ -262,7 +304,10 @@ char *pool_table_path(const struct pool_table *table, const char *pool, const ch
 }
 
 const char *pool_table_directory(const struct pool_table *table, unsigned n) {
-        return n < table->n ? table->entries[n].path : NULL;
+        for (unsigned i = 0; i < table->n; i++)
+                if (table->entries[i].files && n-- == 0)
+                        return table->entries[i].path;
+        return NULL;
 }
 
 int pool_of_path(virConnectPtr conn, const char *path, char *ret_pool, char *ret_volume, struct error *err) {

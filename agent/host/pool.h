@@ -26,13 +26,17 @@ int pool_sidecar(const struct pool_directory *directory, bool make, struct error
 // The directory of a pool whose volumes are files, or NULL for other types; and the type (ret_type may be NULL). Caller
 // frees both.
 int pool_directory_of(virStoragePoolPtr pool, char **ret_path, char **ret_type, struct error *err);
+// The same of a pool whose volumes are block devices that libvirt makes: type logical.
+int pool_devices_of(virStoragePoolPtr pool, char **ret_path, struct error *err);
+// An active pool; ERROR_NOT_FOUND with the nearest names as a hint, ERROR_REFUSED when it is not active. The caller's.
+int pool_require(virConnectPtr conn, const char *pool, virStoragePoolPtr *ret, struct error *err);
 int pool_refresh(virConnectPtr conn, const char *pool, struct error *err);
 int pool_refresh_directory(virConnectPtr conn, const char *directory,
                            struct error *err); // the active pool with this target path, if any
 // The pool whose directory holds `path`, if any: names copied into ret (sizes NAME_VOLUME_MAX+1); 1 found, 0 none, -1.
 int pool_of_path(virConnectPtr conn, const char *path, char *ret_pool, char *ret_volume, struct error *err);
 
-// The same for many paths: the active pools and their directories, read once.
+// The same for many paths: the active pools of files and of devices, and their directories, read once.
 struct pool_table;
 int pool_table_read(virConnectPtr conn, struct pool_table **ret, struct error *err);
 void pool_table_free(struct pool_table *table);
@@ -40,7 +44,7 @@ void pool_table_free(struct pool_table *table);
 const char *pool_table_find(const struct pool_table *table, const char *path, const char **ret_volume);
 // The path of a volume named by a definition (<source pool= volume=>), or NULL; caller frees.
 char *pool_table_path(const struct pool_table *table, const char *pool, const char *volume);
-// The directory of the n-th pool, NULL beyond the last; borrowed from the table.
+// The directory of the n-th pool of files, NULL beyond the last; borrowed from the table.
 const char *pool_table_directory(const struct pool_table *table, unsigned n);
 static inline void pool_table_free_p(struct pool_table **table) {
         pool_table_free(*table);

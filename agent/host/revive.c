@@ -4,8 +4,10 @@
  * job's fence kept; they live for as long as its holds. Workers only.
  */
 #include "agent/host/revive.h"
+#include "agent/host/custody_device.h"
 #include "agent/host/custody_domain.h"
 #include "agent/host/hold_file.h"
+#include "agent/host/neighbour.h"
 #include "agent/host/placement_parts.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
@@ -53,10 +55,30 @@ static int note_begun(const struct custody *custody, const char *job, const stru
 
 // ---- checks ----
 
+// Still what it was, and nobody else's. Once the VM is brought back it may have run, which a retry must let pass.
+static int check_device(const struct custody *custody, const struct hold *hold, struct error *err) {
+        struct neighbours neighbours = {0};
+        if (hold->kind == HOLD_REVIVED)
+                return 0;
+        if (neighbours_read(custody->conn, custody->vm_uuid, &neighbours, err) < 0)
+                return -1;
+        const char *user = neighbours_using(&neighbours, hold);
+        if (user)
+                error_set(err, ERROR_CONFLICT, "%s: %s/%s is used by %s now", hold->item, hold->directory, hold->name,
+                          user);
+        neighbours_fini(&neighbours);
+        if (!user && custody_device_check(custody, hold, true, err) == 0)
+                return 0;
+        error_hint(err, "move the VM back instead: drover vm move %s HOST", hold->vm_name);
+        return -1;
+}
+
 static int check_file(const struct custody *custody, const struct hold *hold, struct error *err) {
         enum hold_place place;
         if (!hold->directory[0])
                 return 0;
+        if (hold->device)
+                return check_device(custody, hold, err);
         if (hold_file_find(hold, &place, err) < 0)
                 return -1;
         if (place == HOLD_ASIDE || place == HOLD_TWINS || (place == HOLD_IN_PLACE && hold->kind == HOLD_REVIVED))
@@ -119,7 +141,7 @@ static int put_back(const struct custody *custody, struct hold *hold, struct err
         hold->kind = HOLD_REVIVED;
         if (journal_hold_put(custody->journal, hold, err) < 0 || fault_point("agent.revive.before-rename", err) < 0)
                 return -1;
-        if (!hold->directory[0])
+        if (!hold->directory[0] || hold->device)
                 return 0;
         if (hold_file_find(hold, &place, err) < 0 ||
             (place != HOLD_IN_PLACE && hold_file_put_in_place(hold, false, err) < 0))
@@ -177,7 +199,7 @@ static int require_inactive(const struct custody *custody, virDomainPtr domain, 
 
 static int put_away(const struct hold *hold, struct error *err) {
         enum hold_place place;
-        if (hold->kind != HOLD_REVIVED || !hold->directory[0])
+        if (hold->kind != HOLD_REVIVED || !hold->directory[0] || hold->device)
                 return 0;
         if (hold_file_find(hold, &place, err) < 0)
                 return -1;

@@ -23,7 +23,9 @@ bool sharing_image_of(const char *path, struct sharing_image *ret) {
         struct stat st;
         if (path[0] != '/' || stat(path, &st) < 0)
                 return false;
-        *ret = (struct sharing_image){.device = st.st_dev, .inode = st.st_ino};
+        // Several nodes may be one device; no file has the inode 0.
+        *ret = S_ISBLK(st.st_mode) ? (struct sharing_image){.device = st.st_rdev}
+                                   : (struct sharing_image){.device = st.st_dev, .inode = st.st_ino};
         return true;
 }
 

@@ -8,14 +8,20 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/db.h"
+#include "common/file.h"
 #include "common/memory.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct journal {
         pthread_mutex_t lock;
         struct db *db;
+        char *directory;
 };
 
 static const struct db_migration migrations[] = {
@@ -33,6 +39,7 @@ static const struct db_migration migrations[] = {
          "  name TEXT NOT NULL, bytes INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (job, item));"
          "INSERT INTO hold_2 SELECT * FROM hold; DROP TABLE hold; ALTER TABLE hold_2 RENAME TO hold;"
          "CREATE INDEX hold_vm ON hold (vm_uuid);"},
+        {"ALTER TABLE hold ADD COLUMN device INTEGER NOT NULL DEFAULT 0;"},
 };
 
 int journal_open(const char *path, struct journal **ret, struct error *err) {
@@ -42,6 +49,8 @@ int journal_open(const char *path, struct journal **ret, struct error *err) {
         struct journal *journal = new (struct journal);
         pthread_mutex_init(&journal->lock, NULL);
         journal->db = db;
+        const char *slash = strrchr(path, '/');
+        journal->directory = memory_format("%.*s/ranges", slash ? (int) (slash - path) : 1, slash ? path : ".");
         *ret = journal;
         return 0;
 }
@@ -51,6 +60,7 @@ void journal_close(struct journal *journal) {
                 return;
         db_close(journal->db);
         pthread_mutex_destroy(&journal->lock);
+        free(journal->directory);
         free(journal);
 }
 
@@ -229,8 +239,8 @@ int journal_fact_remove(struct journal *journal, const char *job, const char *ke
 int journal_hold_put(struct journal *journal, const struct hold *hold, struct error *err) {
         struct db_query q;
         query_begin(journal, &q,
-                    "INSERT OR REPLACE INTO hold (job, item, kind, vm_uuid, vm_name, directory, name, bytes, at) "
-                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+                    "INSERT OR REPLACE INTO hold (job, item, kind, vm_uuid, vm_name, directory, name, bytes, at, "
+                    "device) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
         db_bind_text(&q, 1, hold->job);
         db_bind_text(&q, 2, hold->item);
         db_bind_int(&q, 3, hold->kind);
@@ -240,6 +250,7 @@ int journal_hold_put(struct journal *journal, const struct hold *hold, struct er
         db_bind_text(&q, 7, hold->name);
         db_bind_int(&q, 8, (int64_t) hold->bytes);
         db_bind_int(&q, 9, hold->at);
+        db_bind_int(&q, 10, hold->device);
         return query_run(journal, &q, err);
 }
 
@@ -262,6 +273,7 @@ static void hold_read(struct db_query *q, struct hold *hold) {
         snprintf(hold->name, sizeof(hold->name), "%s", db_text(q, 6));
         hold->bytes = (uint64_t) db_int(q, 7);
         hold->at = db_int(q, 8);
+        hold->device = db_int(q, 9) != 0;
 }
 
 int journal_holds(struct journal *journal, const char *job, enum hold_kind kind, struct hold **ret, unsigned *ret_n,
@@ -270,7 +282,7 @@ int journal_holds(struct journal *journal, const char *job, enum hold_kind kind,
         unsigned n = 0, room = 0;
         struct db_query q;
         query_begin(journal, &q,
-                    "SELECT job, item, kind, vm_uuid, vm_name, directory, name, bytes, at FROM hold "
+                    "SELECT job, item, kind, vm_uuid, vm_name, directory, name, bytes, at, device FROM hold "
                     "WHERE (?1 IS NULL OR job = ?1) AND (?2 = 0 OR kind = ?2) ORDER BY job, item");
         db_bind_text(&q, 1, job);
         db_bind_int(&q, 2, kind);
@@ -298,6 +310,34 @@ int journal_fenced_by(struct journal *journal, const char *vm_uuid, char ret_job
         if (found >= 0)
                 snprintf(ret_job, 33, "%s", found > 0 ? db_text(&q, 0) : "");
         return query_end(journal, &q, found, err) < 0 ? -1 : 0;
+}
+
+// ---- records ----
+
+static char *record_path(const struct journal *journal, const char *job, const char *item) {
+        return memory_format("%s/%s.%s", journal->directory, job, item);
+}
+
+int journal_record_open(struct journal *journal, const char *job, const char *item, int *ret_fd, struct error *err) {
+        _cleanup_(free_p) char *path = record_path(journal, job, item);
+        if (mkdir(journal->directory, 0700) < 0 && errno != EEXIST)
+                return error_errno(err, errno, "make %s", journal->directory);
+        _cleanup_(close_p) int directory = open(journal->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(close_p) int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (directory < 0 || fd < 0)
+                return error_errno(err, errno, "open %s", path);
+        if (file_sync_directory(directory, err) < 0)
+                return -1;
+        *ret_fd = steal_fd(&fd);
+        return 0;
+}
+
+int journal_record_remove(struct journal *journal, const char *job, const char *item, struct error *err) {
+        _cleanup_(free_p) char *path = record_path(journal, job, item);
+        if (unlink(path) < 0)
+                return errno == ENOENT ? 0 : error_errno(err, errno, "remove %s", path);
+        _cleanup_(close_p) int directory = open(journal->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return directory < 0 ? error_errno(err, errno, "%s", journal->directory) : file_sync_directory(directory, err);
 }
 
 // ---- forgetting ----

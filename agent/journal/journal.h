@@ -9,6 +9,7 @@
  */
 #include "common/error.h"
 #include "common/name.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 struct journal;
@@ -62,6 +63,9 @@ struct hold {
         char name[256];
         uint64_t bytes; // allocation when it was held, or reserved size
         int64_t at;     // wall seconds
+        // A block device, which is never renamed: <directory>/<name> is its path, whatever the kind. HOLD_INCOMING: a
+        // volume made by this job, or about to be.
+        bool device;
 };
 int journal_hold_put(struct journal *journal, const struct hold *hold,
                      struct error *err); // insert or replace by (job, item)
@@ -69,5 +73,10 @@ int journal_hold_remove(struct journal *journal, const char *job, const char *it
 // All holds of a job (job NULL: of all jobs; kind 0: of any kind), ordered by job, item. Caller free()s *ret.
 int journal_holds(struct journal *journal, const char *job, enum hold_kind kind, struct hold **ret, unsigned *ret_n,
                   struct error *err);
+// A file of its own beside the journal, made when absent: what is known of a device (agent/blocks/verified.h), which has
+// no directory of ours beside it. The fd is the caller's, read-write.
+int journal_record_open(struct journal *journal, const char *job, const char *item, int *ret_fd, struct error *err);
+int journal_record_remove(struct journal *journal, const char *job, const char *item,
+                          struct error *err); // synced; absent is fine
 // The job that has fenced this VM here, "" if none.
 int journal_fenced_by(struct journal *journal, const char *vm_uuid, char ret_job[33], struct error *err);

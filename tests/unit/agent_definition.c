@@ -268,7 +268,6 @@ static void everything_that_is_not_carried_is_an_obstacle(void **state) {
         (void) state;
         _cleanup_(free_p) char *xml = seed("obstacles");
         ASSERT_OBSTACLES(xml, {"startup-policy", "disk sdc: the VM would start without it (startupPolicy)"},
-                         {"block-disk", "disk vdb: it is a block device of the host"},
                          {"network-disk", "disk vdc: it lies on a storage network"},
                          {"network-disk", "disk vdd: it lies on a storage network"},
                          {"medium", "disk sda: a medium is in the cdrom: /var/lib/libvirt/images/debian-12.iso"},
@@ -431,6 +430,61 @@ static void a_volume_becomes_a_file(void **state) {
                          TEXTS("volume", "default", "startupPolicy"));
 }
 
+#define BLOCK(more)                                                                                                    \
+        "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='/dev/vg/erp'/>"                 \
+        "<target dev='vda'/>" more "</disk>"
+
+static void a_device_is_carried(void **state) {
+        (void) state;
+        Drover__Domain *domain = describe(domain_with(OS(""), BLOCK("")));
+        assert_int_equal(domain->n_obstacles, 0);
+        assert_string_equal(domain->disks[0]->type, "block");
+        assert_string_equal(domain->disks[0]->path, "/dev/vg/erp");
+        proto_free(&domain->base);
+}
+
+static void a_device_that_is_shared_or_holds_an_image_is_an_obstacle(void **state) {
+        (void) state;
+        ASSERT_OBSTACLES(domain_with(OS(""), BLOCK("<shareable/>")),
+                         {"shared-disk", "disk vda: other VMs may write to its device meanwhile (shareable)"});
+        ASSERT_OBSTACLES(domain_with(OS(""), "<disk type='block'><driver name='qemu' type='qcow2'/>"
+                                             "<source dev='/dev/vg/erp'/><target dev='vda'/></disk>"),
+                         {"block-format", "disk vda: its device holds an image of format qcow2, and only raw devices "
+                                          "are carried"});
+}
+
+static void a_device_becomes_a_file(void **state) {
+        (void) state;
+        struct definition_changes wanted = changes();
+        assert_rewritten(domain_with(OS(""), BLOCK("")), &wanted,
+                         TEXTS("<disk type=\"file\"", "<source file=\"/srv/pool/erp-vda.qcow2\"/>"),
+                         TEXTS("/dev/vg", "dev=\"/"));
+}
+
+static void a_file_becomes_a_device(void **state) {
+        (void) state;
+        struct definition_changes wanted = changes();
+        struct definition_disk device = {.target = "vda", .format = "raw", .path = "/dev/vg/erp", .device = true};
+        wanted.disks = &device;
+        assert_rewritten(domain_with(OS(""), "<disk type='file'><driver name='qemu' type='qcow2' cache='none'/>"
+                                             "<source file='/i/x'/><target dev='vda'/></disk>"),
+                         &wanted,
+                         TEXTS("<disk type=\"block\"", "<source dev=\"/dev/vg/erp\"/>", "type=\"raw\" cache=\"none\""),
+                         TEXTS("/i/x", "file="));
+}
+
+static void a_device_from_elsewhere_opens_no_device_of_its_choice(void **state) {
+        (void) state;
+        struct definition_changes wanted = changes();
+        assert_refused(
+                domain_with(OS(""), DISK "<disk type='block'><source dev='/dev/sda'/><target dev='vdb'/></disk>"),
+                &wanted, "disk vdb has no place on this host");
+        // Whichever of the attributes libvirt would take: ours is the only one left.
+        assert_rewritten(domain_with(OS(""), "<disk type='file'><source file='/etc/shadow' dev='/dev/sda'/>"
+                                             "<target dev='vda'/></disk>"),
+                         &wanted, TEXTS("<source file=\"/srv/pool/erp-vda.qcow2\"/>"), TEXTS("/dev/sda", "shadow"));
+}
+
 static void what_belongs_to_the_old_host_is_dropped(void **state) {
         (void) state;
         struct definition_changes wanted = changes();
@@ -520,7 +574,7 @@ static void a_definition_from_elsewhere_opens_no_path_of_its_choice(void **state
                 {OS("") "<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'/>", DISK,
                  "domain/qemu:commandline"},
                 {OS(""), DISK "<hostdev mode='subsystem' type='usb'/>", "domain/devices/hostdev"},
-                {OS(""), DISK "<disk type='block'><source dev='/dev/sda'/><target dev='vdb'/></disk>",
+                {OS(""), DISK "<disk type='nvme'><source type='pci' dev='/dev/sda'/><target dev='vdb'/></disk>",
                  "domain/devices/disk"},
                 {OS(""), DISK "<disk type='file' device='cdrom'><source file='/etc/shadow'/><target dev='sda'/></disk>",
                  "domain/devices/disk"},
@@ -716,6 +770,11 @@ int main(void) {
                 TEST(what_is_not_said_stays),
                 TEST(the_format_is_always_written),
                 TEST(a_volume_becomes_a_file),
+                TEST(a_device_is_carried),
+                TEST(a_device_that_is_shared_or_holds_an_image_is_an_obstacle),
+                TEST(a_device_becomes_a_file),
+                TEST(a_file_becomes_a_device),
+                TEST(a_device_from_elsewhere_opens_no_device_of_its_choice),
                 TEST(what_belongs_to_the_old_host_is_dropped),
                 TEST(an_empty_drive_of_the_host_becomes_an_empty_drive),
                 TEST(the_nvram_goes_where_this_host_keeps_it),

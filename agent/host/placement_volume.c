@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Volumes at the target of a move (see placement_volume.h). Workers only. */
+#include "agent/host/placement_volume.h"
+#include "agent/host/device.h"
+#include "common/cleanup.h"
+#include "common/fault.h"
+#include "common/memory.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+// LVM rounds up to its extents, of which this is larger than any in use.
+#define ROUNDING_MAX (UINT64_C(256) << 20)
+
+static char *fact_of(const struct hold *hold) {
+        return memory_format(FACT_IDENTITY "%s", hold->item);
+}
+
+static int not_ours(const struct hold *hold, struct error *err) {
+        return error_set(err, ERROR_CONFLICT, "%s/%s is not the volume that job %s made", hold->directory, hold->name,
+                         hold->job);
+}
+
+// What was noted: 1 with its key, 0, -1.
+static int recall(const struct custody *custody, const struct hold *hold, char **ret_key, struct error *err) {
+        _cleanup_(free_p) char *fact = fact_of(hold);
+        return custody_fact(custody, fact, ret_key, err);
+}
+
+static int look(const struct custody *custody, const struct hold *hold, bool known, struct volume *ret,
+                struct error *err) {
+        _cleanup_(free_p) char *key = NULL;
+        int found = volume_find(custody->conn, hold->directory, hold->name, ret, err);
+        int noted = found > 0 ? recall(custody, hold, &key, err) : found;
+        if (found <= 0 || noted < 0)
+                return found <= 0 ? found : -1;
+        bool ours = noted ? strcmp(key, ret->key) == 0
+                          : known && ret->bytes >= hold->bytes && ret->bytes - hold->bytes < ROUNDING_MAX;
+        return ours ? 1 : not_ours(hold, err);
+}
+
+int placement_volume_look(const struct custody *custody, const struct hold *hold, bool known, struct error *err) {
+        struct volume volume;
+        return look(custody, hold, known, &volume, err);
+}
+
+static int note(const struct custody *custody, const struct hold *hold, const struct volume *volume,
+                struct error *err) {
+        _cleanup_(free_p) char *fact = fact_of(hold);
+        return custody_set_fact(custody, fact, volume->key, err);
+}
+
+int placement_volume_make(const struct custody *custody, const struct hold *hold, struct error *err) {
+        struct volume volume;
+        int found = look(custody, hold, true, &volume, err);
+        if (found < 0 || fault_point("agent.reserve.before-volume", err) < 0)
+                return -1;
+        if (!found && volume_make(custody->conn, hold->directory, hold->name, hold->bytes, &volume, err) < 0) {
+                // What stands at that name now, if anything does, is not ours: nothing is left that says so.
+                struct error ignored = ERROR_INIT;
+                journal_hold_remove(custody->journal, hold->job, hold->item, &ignored);
+                error_clear(&ignored);
+                return error_prefix(err, "%s", hold->item);
+        }
+        if (fault_point("agent.reserve.volume", err) < 0)
+                return -1;
+        return note(custody, hold, &volume, err);
+}
+
+// The volume that was noted, and no other that has taken its name.
+static int require(const struct custody *custody, const struct hold *hold, struct volume *ret, struct error *err) {
+        int found = look(custody, hold, false, ret, err);
+        if (found == 0)
+                return error_set(err, ERROR_NOT_FOUND, "the volume %s/%s is gone", hold->directory, hold->name);
+        return found < 0 ? -1 : 0;
+}
+
+int placement_volume_resume(const struct custody *custody, const struct hold *hold, struct hold_partial *ret,
+                            struct error *err) {
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
+        struct hold_partial partial = {.fd = -1, .ranges_fd = -1};
+        struct volume volume;
+        uint64_t bytes;
+        if (require(custody, hold, &volume, err) < 0 ||
+            device_open(path, O_RDWR | O_EXCL, &partial.fd, &bytes, err) < 0)
+                return -1;
+        if (journal_record_open(custody->journal, hold->job, hold->item, &partial.ranges_fd, err) < 0) {
+                hold_partial_fini(&partial);
+                return -1;
+        }
+        snprintf(partial.identity, sizeof(partial.identity), "%s", volume.key);
+        *ret = partial;
+        return 0;
+}
+
+int placement_volume_publish(const struct custody *custody, const struct hold *hold, struct error *err) {
+        struct volume volume;
+        if (require(custody, hold, &volume, err) < 0 || fault_point("agent.define.before-publish", err) < 0 ||
+            journal_record_remove(custody->journal, hold->job, hold->item, err) < 0)
+                return -1;
+        return fault_point("agent.define.published", err);
+}
+
+int placement_volume_discard(const struct custody *custody, const struct hold *hold, struct error *err) {
+        _cleanup_(free_p) char *fact = fact_of(hold);
+        struct volume volume;
+        struct error why = ERROR_INIT;
+        int found = look(custody, hold, true, &volume, &why);
+        if (found < 0 && why.code != ERROR_CONFLICT) { // another one: it stays
+                if (err)
+                        *err = why;
+                return -1;
+        }
+        if (journal_record_remove(custody->journal, hold->job, hold->item, err) < 0 ||
+            fault_point("agent.discard.partial-removed", err) < 0 ||
+            (found > 0 && volume_remove(custody->conn, hold->directory, hold->name, volume.key, err) < 0))
+                return -1;
+        return journal_fact_remove(custody->journal, custody->job, fact, err);
+}
