@@ -5,6 +5,7 @@
  */
 #include "controller/job/plan.h"
 #include "controller/job/plan_checks.h"
+#include "controller/job/plan_device.h"
 #include "controller/job/plan_format.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -19,7 +20,9 @@
 #define ASSUMED_REST_SECONDS 1u
 
 static bool disk_is_carried(const Drover__Disk *disk) {
-        return strcmp(disk->type, "file") == 0 && strcmp(disk->device, "disk") == 0;
+        bool ours = strcmp(disk->type, "file") == 0 || strcmp(disk->type, "block") == 0 ||
+                    strcmp(disk->type, "volume") == 0;
+        return ours && strcmp(disk->device, "disk") == 0;
 }
 
 const char *plan_suffix(const char *format) {
@@ -43,11 +46,14 @@ static const char *first_pool(const struct plan_context *context, const Drover__
 static char *plan_volume(const struct plan_context *context, const Drover__Disk *disk, const Drover__MoveDisk *move) {
         if (context->clone)
                 return plan_clone_volume(context, disk, move);
+        // The name of a device outside every pool is its host's: sdb, dm-3.
+        if (!disk->volume[0] && strcmp(disk->type, "block") == 0)
+                return plan_device_other_name(context, move);
         _cleanup_(free_p) char *volume =
-                plan_format_volume(move, disk->volume[0] ? disk->volume : base_name(disk->path));
+                plan_device_name(context, disk, move, disk->volume[0] ? disk->volume : base_name(disk->path));
         if (!plan_volume_taken(context, move->pool, volume))
                 return steal(&volume);
-        char *other = memory_format("%s-%s.%s", context->plan->new_name, disk->target, plan_suffix(move->format));
+        char *other = plan_device_other_name(context, move);
         plan_warn(context, "%s: volume %s exists in pool %s at %s; the copy will be named %s", disk->target, volume,
                   move->pool, context->plan->target_name, other);
         return other;
@@ -59,9 +65,9 @@ static Drover__MoveDisk *plan_disk(const struct plan_context *context, const Dro
         move->target = memory_string(disk->target);
         move->file_bytes = disk->file_bytes;
         move->capacity_bytes = disk->capacity_bytes;
-        plan_format_disk(context, disk, move);
         move->source_pool = memory_string(disk->pool);
         move->pool = memory_string(context->request->pool[0] ? context->request->pool : first_pool(context, disk));
+        plan_format_disk(context, disk, move);
         move->volume = plan_volume(context, disk, move);
         return move;
 }
@@ -149,7 +155,7 @@ static void plan_steps_before_copy(Drover__MovePlan *plan) {
         plan_add_step(plan, "reserve", target,
                       memory_format("reserve the name %s, its UUID, MACs, volumes and space", plan->new_name));
         plan_add_stop_step(plan);
-        plan_add_step(plan, "fence", source, memory_string("put its disks out of libvirt's reach"));
+        plan_add_step(plan, "fence", source, memory_string("put it out of libvirt's reach, with its disks"));
 }
 
 static void plan_steps(Drover__MovePlan *plan) {

@@ -4,6 +4,7 @@
  * reason at once. Pure, like the plan.
  */
 #include "controller/job/plan_checks.h"
+#include "controller/job/plan_device.h"
 #include "controller/job/plan_format.h"
 #include "common/memory.h"
 #include "common/units.h"
@@ -269,11 +270,11 @@ static void check_pool_exists(struct plan_context *context, const Drover__MoveDi
                             memory_format("%s: pool %s at %s is not active", disk->target, pool->name, where),
                             memory_format("virsh pool-start %s, on that host", pool->name));
         } else if (strcmp(pool->type, "dir") != 0 && strcmp(pool->type, "fs") != 0 &&
-                   strcmp(pool->type, "netfs") != 0) {
+                   strcmp(pool->type, "netfs") != 0 && strcmp(pool->type, "logical") != 0) {
                 plan_refuse(context, "pool-type",
-                            memory_format("%s: pool %s at %s is of type %s, which takes no image files", disk->target,
+                            memory_format("%s: pool %s at %s is of type %s, which takes no disks", disk->target,
                                           pool->name, where, pool->type),
-                            memory_string("--pool POOL chooses one of type dir, fs or netfs"));
+                            memory_string("--pool POOL chooses one of type dir, fs, netfs or logical"));
         } else if (plan_volume_taken(&(struct plan_context){.target = context->target,
                                                             .plan = &(Drover__MovePlan) DROVER__MOVE_PLAN__INIT},
                                      disk->pool, disk->volume)) {
@@ -331,6 +332,7 @@ static void check_linked(struct plan_context *context) {
 static void check_disks(struct plan_context *context) {
         for (size_t i = 0; i < context->plan->n_disks; i++) {
                 plan_format_check(context, context->plan->disks[i]);
+                plan_device_check(context, context->plan->disks[i]);
                 check_pool_exists(context, context->plan->disks[i]);
         }
         check_space(context);

@@ -5,6 +5,7 @@
  */
 #include "controller/job/plan.h"
 #include "controller/job/plan_checks.h"
+#include "controller/job/plan_device.h"
 #include "controller/job/plan_format.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -35,10 +36,10 @@ static bool fits(const struct plan_context *context, const Drover__MoveDisk *mov
 
 char *plan_clone_volume(const struct plan_context *context, const Drover__Disk *disk, const Drover__MoveDisk *move) {
         _cleanup_(free_p) char *renamed = renamed_volume(context, disk->volume);
-        _cleanup_(free_p) char *volume = renamed ? plan_format_volume(move, renamed) : NULL;
+        _cleanup_(free_p) char *volume = renamed ? plan_device_name(context, disk, move, renamed) : NULL;
         if (volume && fits(context, move, volume))
                 return steal(&volume);
-        return memory_format("%s-%s.%s", context->plan->new_name, disk->target, plan_suffix(move->format));
+        return plan_device_other_name(context, move);
 }
 
 // ---- MAC addresses

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* What `--format` makes of a plan (see plan_format.h). */
 #include "controller/job/plan_format.h"
+#include "controller/job/plan_device.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 
@@ -25,6 +26,8 @@ void plan_format_disk(const struct plan_context *context, const Drover__Disk *di
                 return;
         }
         bool layered = disk->n_backing_chain > 0;
+        if (plan_device_pool(context->target, move->pool))
+                wanted = "raw";
         if (!wanted || (strcmp(wanted, disk->format) == 0 && !layered)) {
                 move->format = memory_string(disk->format);
                 return;
@@ -50,17 +53,23 @@ bool plan_format_any(const Drover__MovePlan *plan) {
         return false;
 }
 
-char *plan_format_volume(const Drover__MoveDisk *move, const char *volume) {
+char *plan_format_stem(const char *volume) {
         static const char *const endings[] = {".qcow2", ".qcow", ".img", ".raw", ".vmdk"};
         size_t length = strlen(volume);
-        if (!plan_format_converts(move) || strcmp(move->format, move->source_format) == 0)
-                return memory_string(volume);
         for (unsigned i = 0; i < ARRAY_SIZE(endings); i++) {
                 size_t ending = strlen(endings[i]);
                 if (length > ending && strcasecmp(volume + length - ending, endings[i]) == 0)
-                        return memory_format("%.*s.%s", (int) (length - ending), volume, plan_suffix(move->format));
+                        return memory_format("%.*s", (int) (length - ending), volume);
         }
         return memory_string(volume);
+}
+
+char *plan_format_volume(const Drover__MoveDisk *move, const char *volume) {
+        _cleanup_(free_p) char *stem = plan_format_stem(volume);
+        if (!plan_format_converts(move) || strcmp(move->format, move->source_format) == 0 ||
+            strlen(stem) == strlen(volume))
+                return memory_string(volume);
+        return memory_format("%s.%s", stem, plan_suffix(move->format));
 }
 
 bool plan_format_mends(const Drover__Obstacle *obstacle) {
@@ -89,11 +98,14 @@ static void check_converted(struct plan_context *context, const Drover__MoveDisk
                             memory_format("convert it first: qemu-img convert -f %s -O qcow2, with the VM off",
                                           disk->source_format));
         if (snapshots > 0 && !context->clone && strcmp(disk->source_format, "qcow2") == 0)
-                plan_refuse(
-                        context, "snapshot",
-                        memory_format("%s: %zu snapshot%s in the image would be lost in another format", disk->target,
-                                      snapshots, snapshots == 1 ? "" : "s"),
-                        memory_format("--format keep, or: virsh snapshot-delete %s NAME", context->vm->domain->name));
+                plan_refuse(context, "snapshot",
+                            memory_format("%s: %zu snapshot%s in the image would be lost in another format",
+                                          disk->target, snapshots, snapshots == 1 ? "" : "s"),
+                            memory_format("%s, or: virsh snapshot-delete %s NAME",
+                                          plan_device_pool(context->target, disk->pool)
+                                                  ? "--pool POOL chooses a pool of files, which keeps them"
+                                                  : "--format keep",
+                                          context->vm->domain->name));
         if (disk->capacity_bytes == 0)
                 plan_refuse(context, "format",
                             memory_format("%s: how large its disk is is not known, so room for it cannot be planned",

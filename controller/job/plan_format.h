@@ -13,6 +13,7 @@ void plan_format_disk(const struct plan_context *context, const Drover__Disk *di
 // Whether guest-visible blocks travel, and not the file as it is.
 bool plan_format_converts(const Drover__MoveDisk *disk);
 bool plan_format_any(const Drover__MovePlan *plan);
+char *plan_format_stem(const char *volume); // its name without the ending of a format; caller frees
 // The name of a volume with the ending that its format has; caller frees.
 char *plan_format_volume(const Drover__MoveDisk *move, const char *volume);
 // Whether what stands in the way is gone once the images are made anew; and what to type to have that done.
