@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from labclient import DroverError, wait_for
@@ -46,15 +47,18 @@ def job(lab, ident):
 
 
 def wait_job(lab, ident, seconds=60):
-    """The job, when it has ended."""
-    def ended():
+    """The job, when it has ended: followed as an operator does, whatever happens to the controller meanwhile."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            lab.run_drover("job", "follow", ident, timeout=left)
+        except subprocess.TimeoutExpired:
+            break
         now = job(lab, ident)
-        return now if now and now["state"] in ENDED else None
-
-    try:
-        return wait_for(f"the end of job {ident}", seconds, ended)
-    except AssertionError as error:
-        raise AssertionError(f"{error}: {job(lab, ident)}") from None
+        if now and now["state"] in ENDED:
+            return now
+        time.sleep(0.1)
+    raise AssertionError(f"the end of job {ident}: not within {seconds} s: {job(lab, ident)}")
 
 
 def payload_in_image(lab, host, volume, format):
@@ -103,6 +107,19 @@ class Faults:
 
     def held(self, point):
         return (self.folder / f"{point}.held").exists()
+
+    def wait_held(self, point, lab, ident, seconds=30):
+        """Until the point holds the process; that the job ends before is told soon."""
+        asked = time.monotonic()
+
+        def held():
+            nonlocal asked
+            if not self.held(point) and time.monotonic() - asked > 1:
+                asked = time.monotonic()
+                assert not (job(lab, ident) or {}).get("finished_at") or self.held(point), job(lab, ident)
+            return self.held(point)
+
+        wait_for(f"{point} reached", seconds, held, 0.02)
 
     def waiting(self, point):
         return (self.folder / point).exists()

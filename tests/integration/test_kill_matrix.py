@@ -16,7 +16,7 @@ import re
 
 import pytest
 
-from fleet import Faults, defined_on, images, job, leftovers, payload_in_image, place, processes, start_move, wait_job, known
+from fleet import Faults, defined_on, images, leftovers, payload_in_image, place, processes, start_move, wait_job, known
 from labclient import Lab, wait_for
 from conftest import lab_name
 
@@ -109,8 +109,7 @@ def move_and_kill(lab, point, holder, victim):
     faults.set(point, "nth 3 hold" if point.endswith(".block") else "hold")
     lab.wait_online()
     ident = start_move(lab, VM, target, "--stop", "--purge-source")
-    wait_for(f"{point} reached", 30, lambda: faults.held(point) or (job(lab, ident) or {}).get("finished_at"))
-    assert faults.held(point), job(lab, ident)
+    faults.wait_held(point, lab, ident)
     killed = strike(lab, victim, source, target)
     faults.clear()
     lab.start(*killed)

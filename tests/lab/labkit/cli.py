@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The command line of `lab`: one function a command. Only data goes to standard output."""
+"""The command line of `lab`: one function a command. Only data goes to standard output.
+
+main() is the program. perform() does one command in the process that asks, for tests that ask often.
+"""
 
 import argparse
 import os
@@ -8,6 +11,10 @@ import sys
 
 from labkit import control, enter, guest, host, image, link, pool, raise_lab, state
 from labkit.shell import Failure, say
+
+
+def lab_of(options):
+    return options.lab or state.Lab.load()
 
 
 def up(options):
@@ -34,16 +41,16 @@ def reap(_options):
 
 
 def execute(options):
-    enter.become(state.Lab.load().node(options.node), options.command)
+    enter.become(lab_of(options).node(options.node), options.command)
 
 
 def make_guest(options):
-    lab = state.Lab.load()
+    lab = lab_of(options)
     guest.create(lab, lab.host(options.host), options.name, options)
 
 
 def guest_exec(options):
-    node = state.Lab.load().host(options.host)
+    node = lab_of(options).host(options.host)
     code, out, err = guest.execute(node, options.name, options.command, options.timeout)
     sys.stdout.buffer.write(out)
     sys.stderr.buffer.write(err)
@@ -51,11 +58,11 @@ def guest_exec(options):
 
 
 def guest_wait(options):
-    guest.wait_agent(state.Lab.load().host(options.host), options.name, options.timeout)
+    guest.wait_agent(lab_of(options).host(options.host), options.name, options.timeout)
 
 
 def make_pool(options):
-    lab = state.Lab.load()
+    lab = lab_of(options)
     if options.remove:
         pool.remove(lab, lab.host(options.host), options.name)
     elif options.fail:
@@ -65,7 +72,7 @@ def make_pool(options):
 
 
 def set_link(options):
-    lab = state.Lab.load()
+    lab = lab_of(options)
     if options.reset:
         link.reset(lab, options.site)
         return
@@ -77,7 +84,7 @@ def set_link(options):
 
 
 def kill(options):
-    lab = state.Lab.load()
+    lab = lab_of(options)
     node = lab.node(options.node)
     target = options.target or ("agent" if node.is_host else "controller")
     number = options.signal.upper().removeprefix("SIG")
@@ -91,7 +98,7 @@ def kill(options):
 
 
 def start(options):
-    lab = state.Lab.load()
+    lab = lab_of(options)
     node = lab.node(options.node)
     target = options.target or ("agent" if node.is_host else "controller")
     if target in ("libvirtd", "power") and node.is_host:
@@ -114,6 +121,7 @@ def service(lab, node, target):
 
 def parser():
     root = argparse.ArgumentParser(prog="lab", description="Real KVM hosts on one machine. DROVER_LAB names the lab.")
+    root.set_defaults(lab=None)
     commands = root.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, function, text):
@@ -199,6 +207,13 @@ def add_link_arguments(sub):
     sub.add_argument("--up", dest="up", action="store_true", default=None)
     sub.add_argument("--no-inbound", dest="inbound", action="store_false", default=None)
     sub.add_argument("--inbound", dest="inbound", action="store_true", default=None)
+
+
+def perform(lab, *argv):
+    """One command, in this process; Failure instead of an exit code."""
+    options = parser().parse_args([str(word) for word in argv])
+    options.lab = lab
+    options.function(options)
 
 
 def main():

@@ -2,6 +2,7 @@
 """Guests: VMs that boot the lab's own kernel and initramfs, with data disks and a guest agent to ask about them."""
 
 import base64
+import functools
 import hashlib
 import html
 import json
@@ -81,6 +82,7 @@ def payload(seed):
     return random.Random(seed).randbytes(PAYLOAD_BYTES)
 
 
+@functools.lru_cache
 def payload_sha256(name, target="vda"):
     """What sha256sum says in the guest about a new disk's payload.bin."""
     return hashlib.sha256(payload(f"{name} {target}")).hexdigest()
