@@ -78,13 +78,16 @@ static int open_authority(struct controller *controller, const struct settings *
         return authority_open(&config, controller->store, &controller->authority, err);
 }
 
-static int open_session(struct controller *controller, const struct session_limits *limits, struct error *err) {
+static int open_session(struct controller *controller, const struct settings *settings,
+                        const struct session_limits *limits, struct error *err) {
         controller->hub = hub_new();
         const struct runner_port port = hub_port(controller->hub);
         if (fleet_open(controller->store, &system_clock, &controller->fleet, err) < 0 ||
             runner_new(controller->loop, controller->store, controller->fleet, controller->authority, &system_clock,
-                       &port, &controller->runner, err) < 0 ||
-            runner_recover(controller->runner, err) < 0)
+                       &port, &controller->runner, err) < 0)
+                return -1;
+        runner_set_stall(controller->runner, (unsigned) settings->stall_seconds);
+        if (runner_recover(controller->runner, err) < 0)
                 return -1;
         const struct session_config config = {.loop = controller->loop,
                                               .store = controller->store,
@@ -125,7 +128,7 @@ int controller_open(uv_loop_t *loop, const struct settings *settings, const stru
         controller->lock = -1;
         if (take_lock(controller, state_directory, err) < 0 ||
             open_authority(controller, settings, state_directory, err) < 0 ||
-            open_session(controller, limits, err) < 0 ||
+            open_session(controller, settings, limits, err) < 0 ||
             listen_on(controller, listen ? listen : settings->listen, err) < 0) {
                 controller_free(controller);
                 return -1;

@@ -20,6 +20,7 @@ static const struct config_option options[] = {
         {"connections", CONFIG_INT, offsetof(struct settings, connections), "16384"},
         {"relay_connections", CONFIG_INT, offsetof(struct settings, relay_connections), "64"},
         {"joins_per_minute", CONFIG_INT, offsetof(struct settings, joins_per_minute), "20"},
+        {"stall_seconds", CONFIG_INT, offsetof(struct settings, stall_seconds), "60"},
 };
 
 static const struct {
@@ -64,6 +65,7 @@ static int check(const struct settings *settings, struct error *err) {
             check_days("server_certificate", settings->server_certificate, err) < 0 ||
             check_range("certificate_seconds", settings->certificate_seconds, 0, 366 * DAY, err) < 0 ||
             check_range("connections", settings->connections, 8, 1u << 20, err) < 0 ||
+            check_range("stall_seconds", settings->stall_seconds, 1, 3600, err) < 0 ||
             check_range("relay_connections", settings->relay_connections, 1, 1024, err) < 0)
                 return -1;
         return check_range("joins_per_minute", settings->joins_per_minute, 1, 100000, err);

@@ -16,6 +16,7 @@ struct settings {
         uint64_t connections;         // open at once
         uint64_t relay_connections;   // pairs relayed at once
         uint64_t joins_per_minute;    // from one address
+        uint64_t stall_seconds;       // without progress, until a transfer says so; twice that, another path is tried
 };
 // path NULL: SETTINGS_FILE if it exists; a file that was named must exist. ERROR_INVALID with file and line.
 int settings_load(const char *path, struct settings *ret, struct error *err);

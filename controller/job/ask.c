@@ -302,7 +302,7 @@ void ask_progress(struct job *job, struct job_step *step, const Drover__AgentPro
                 return;
         transfer->attempt = step->row.attempt;
         const Drover__TransferState *state = progress->transfer;
-        if (state->bytes_done > 0 && step->path)
+        if (state->bytes_done > 0 && step->path && step->stalled_seconds == 0)
                 path_worked(job, transfer, step);
         if (state->bytes_done > state->bytes_kept + state->bytes_zero)
                 job->transient_failures = 0; // something new: what is cut now is tried again at once

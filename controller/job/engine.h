@@ -27,6 +27,7 @@
 #define ENGINE_COPY_MOST_MS    1000u
 #define ENGINE_COPY_FAULTS_MAX 4u // tries at a copy that fails for another reason than an unreachable peer
 #define ENGINE_UNFINISHED_MAX  10000u
+#define ENGINE_STALL_MS        60000u
 #define ENGINE_ANSWER_SECONDS  30u // for jobs that nobody wants done much later
 
 struct runner_follower {
@@ -49,6 +50,7 @@ struct runner {
         struct runner_follower *followers;
         struct shape shape;
         struct outlook outlook;
+        unsigned stall_ms; // a transfer that stands still for so long says so; see stall.h
         uv_timer_t *timer; // one for all: retries, held fault points, followers
         bool ticking;
 };

@@ -30,11 +30,16 @@ int runner_new(uv_loop_t *loop, struct store *store, struct fleet *fleet, struct
         runner->authority = authority;
         runner->clock = clock;
         runner->port = *port;
+        runner->stall_ms = ENGINE_STALL_MS;
         runner->timer = new (uv_timer_t);
         uv_timer_init(loop, runner->timer);
         runner->timer->data = runner;
         *ret = runner;
         return 0;
+}
+
+void runner_set_stall(struct runner *runner, unsigned seconds) {
+        runner->stall_ms = seconds * 1000;
 }
 
 void runner_free(struct runner *runner) {

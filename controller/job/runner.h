@@ -28,6 +28,7 @@ int runner_new(uv_loop_t *loop, struct store *store, struct fleet *fleet, struct
                const struct clock *clock, const struct runner_port *port, struct runner **ret, struct error *err);
 int runner_recover(struct runner *runner, struct error *err); // once, after runner_new: unfinished jobs go on
 void runner_free(struct runner *runner);
+void runner_set_stall(struct runner *runner, unsigned seconds); // without progress, until a transfer says so; 60
 
 struct runner_caller {
         const char *user, *role, *address;

@@ -6,9 +6,7 @@
 
 #include <stdio.h>
 
-#define STALL_SAY_MS     60000u
-#define STALL_SAY_STEP   15u     // the note counts in these, seconds
-#define STALL_END_MS     120000u // doubles each time
+#define STALL_SAY_STEP   15u // the note counts in these, seconds, where it begins with no less
 #define STALL_DOUBLES    5u
 #define STALL_WIRE_BYTES (16u << 10) // less than this is what ends say to show that they are alive
 #define STALL_RATE_BYTES (2u << 20)  // what may be under way before an end reports: at a low rate that takes long
@@ -57,10 +55,11 @@ static const char *waits_for(const struct job *job, const struct job_step *sink)
 }
 
 static void say(struct job *job, const struct job_step *sink, uint64_t silent_ms) {
-        unsigned seconds = (unsigned) (silent_ms / 1000);
+        unsigned seconds = (unsigned) (silent_ms / 1000), first = job->runner->stall_ms / 1000;
         job->stalled = true;
         engine_note(job, "%s: no progress for %u s over %s; %s", recipe_item_name(job, sink->item),
-                    seconds - seconds % STALL_SAY_STEP, path_word(sink->path), waits_for(job, sink));
+                    seconds - seconds % (first < STALL_SAY_STEP ? 1 : STALL_SAY_STEP), path_word(sink->path),
+                    waits_for(job, sink));
 }
 
 // Both ends, so that neither waits for the other; their answers begin the next attempt.
@@ -82,12 +81,12 @@ static void end_attempt(struct job *job, struct job_step *sink, uint64_t silent_
 static void look(struct job *job, struct job_step *sink, bool *ret_stalled) {
         const struct job_transfer *transfer = transfer_of(job, sink);
         uint64_t silent = clock_ms(job->runner->clock) - transfer->moved_ms, slack = patience(transfer);
-        if (silent < STALL_SAY_MS + slack)
+        uint64_t say_ms = job->runner->stall_ms, end_ms = 2 * say_ms << transfer->stalls;
+        if (silent < say_ms + slack)
                 return;
         *ret_stalled = true;
         say(job, sink, silent);
-        if (!job->plan->path && sink->stalled_seconds == 0 &&
-            silent >= ((uint64_t) STALL_END_MS << transfer->stalls) + slack)
+        if (!job->plan->path && sink->stalled_seconds == 0 && silent >= end_ms + slack)
                 end_attempt(job, sink, silent);
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 /*
- * Transfers that stand still: said in the job's note after a minute, begun again over the next path after two, then
- * after four, eight ... while nothing moves. Connections that are dead are noticed by the agents themselves, sooner;
- * this is for what looks alive. Part of the runner; loop thread.
+ * Transfers that stand still: said in the job's note after a minute (or what the settings say), begun again over the
+ * next path after two, then after four, eight ... while nothing moves. Connections that are dead are noticed by the
+ * agents themselves, sooner; this is for what looks alive. Part of the runner; loop thread.
  */
 #include "controller/job/job.h"
 

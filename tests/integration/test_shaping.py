@@ -7,7 +7,7 @@ import time
 import pytest
 
 from conftest import lab_name
-from fleet import POOL, defined_on, known, start_move, wait_job
+from fleet import POOL, Faults, defined_on, known, start_move, wait_job
 from labclient import DroverError, Lab, wait_for
 
 HOSTS = ("lyon/kvm1", "nantes/kvm1")
@@ -16,7 +16,7 @@ HOSTS = ("lyon/kvm1", "nantes/kvm1")
 @pytest.fixture(scope="module")
 def lab(request):
     with Lab(lab_name(request)) as made:
-        yield made.up(hosts=",".join(HOSTS))
+        yield made.up(hosts=",".join(HOSTS), DROVER_FAULT_DIR=Faults.DIRECTORY)
 
 
 @pytest.fixture
@@ -157,3 +157,41 @@ def test_fault_02_a_path_that_swallows_everything_is_left_for_another(lab, vm):
             lab.exec(host, "nft", "delete", "table", "inet", "hole")
     lab.drover("site", "set", "nantes", "--rate", "full")
     assert wait_job(lab, job)["state"] == "done"
+
+
+@pytest.fixture(scope="module")
+def impatient(lab):
+    """From here to the end of this file a transfer that stands still says so after a second, and not after a minute."""
+    lab.kill("controller")
+    lab.file("controller", "/etc/drover/controller.yaml").write_text("stall_seconds: 1\n")
+    lab.start("controller")
+    lab.wait_online()
+
+
+@pytest.fixture
+def standing(lab, impatient):
+    """The source's sending stands still, with everybody alive, until this is called."""
+    faults = Faults(lab, HOSTS[0])
+    faults.set("agent.send.block", "nth 3 hold")
+    yield faults.clear
+    faults.clear()
+
+
+def test_fault_02_a_transfer_that_stands_still_says_so_and_takes_another_path(lab, vm, standing):
+    job = start_move(lab, vm, HOSTS[1])
+    wait_for("it says so", 10, lambda: "vda: no progress for 1 s over the direct path; if that goes on, another path is tried" in
+             (lab.drover("job", "show", job)["note"] or ""), 0.05)
+    wait_for("the attempt is ended", 10, lambda: "transfer stands still; ending this attempt" in lab.log("controller"))
+    standing()
+    done = wait_job(lab, job)
+    assert done["state"] == "done" and done["note"] is None
+    assert (done["transfers"][0]["path"], done["transfers"][0]["attempt"]) == ("reverse", 2)
+
+
+def test_fault_02_over_a_forced_path_it_says_so_and_waits(lab, vm, standing):
+    job = start_move(lab, vm, HOSTS[1], "--path", "relay")
+    wait_for("it says so", 10, lambda: "no progress for 2 s over the relay; it waits, for the path is a forced one" in
+             (lab.drover("job", "show", job)["note"] or ""), 0.05)
+    standing()
+    done = wait_job(lab, job)
+    assert done["state"] == "done" and (done["transfers"][0]["path"], done["transfers"][0]["attempt"]) == ("relay", 1)

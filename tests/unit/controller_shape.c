@@ -195,6 +195,7 @@ static void fault_02_a_transfer_that_stands_still_says_so_and_takes_another_path
         look();
         expect_note(job, "");
         time_passes(120);
+        progress(open_question(job, "receive-vda"), "vda", 2 << 20, 0); // its last words are no reason to stay
         error_set(&cancelled, ERROR_CANCELLED, "cancelled");
         answer(open_question(job, "send-vda"), &cancelled);
         answer(open_question(job, "receive-vda"), &cancelled);
