@@ -11,8 +11,9 @@
 #include <stdint.h>
 
 struct version {
-        uint64_t inode, bytes;           // a device: its number
-        int64_t modified_ns, changed_ns; // mtime, ctime; a device: sectors written, and in which of its lives (device.h)
+        uint64_t inode, bytes; // a device: its number
+        int64_t modified_ns,
+                changed_ns; // mtime, ctime; a device: sectors written, and in which of its lives (device.h)
         bool device;
 };
 #define VERSION_TEXT_MAX 96
