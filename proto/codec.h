@@ -15,7 +15,7 @@
 
 #define PROTO_VERSION_MIN  1u
 #define PROTO_VERSION_MAX  1u
-#define PROTO_DATA_VERSION 2u // of drover-data between two agents
+#define PROTO_DATA_VERSION 3u // of drover-data between two agents
 #define PROTO_FIELDS_MAX   100000u
 
 // Append the packed message (no frame header) to `bytes`.

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-const unsigned choice_levels[CHOICE_LEVELS] = {0, 1, 3, 5, 7, 9, 12, 15};
+const unsigned choice_levels[CHOICE_LEVELS] = {0, 1, 3, 5, 6, 7, 9, 12, 15};
 // How the levels compare on images of Linux systems: bytes a second of one thread relative to level 3, and what is left
 // of 1 (docs/decisions/ says what was measured). Only the proportions count.
-static const double usual_speed[CHOICE_LEVELS] = {0, 1.55, 1, 0.55, 0.40, 0.27, 0.15, 0.065};
-static const double usual_ratio[CHOICE_LEVELS] = {1, 0.46, 0.435, 0.42, 0.405, 0.40, 0.395, 0.385};
+static const double usual_speed[CHOICE_LEVELS] = {0, 1.6, 1, 0.62, 0.50, 0.40, 0.29, 0.15, 0.065};
+static const double usual_ratio[CHOICE_LEVELS] = {1, 0.455, 0.43, 0.418, 0.411, 0.405, 0.398, 0.395, 0.385};
 
 #define SPEED_GUESS 150e6 // of level 3, before anything is measured
 #define HEADROOM    0.85  // of what coding is believed to make
@@ -20,7 +20,7 @@ static const double usual_ratio[CHOICE_LEVELS] = {1, 0.46, 0.435, 0.42, 0.405, 0
 #define FIRST       0.15  // seconds before the first change
 #define BARRED      30.0  // seconds
 #define ONE_STREAM  30e6  // bytes a second that one stream is sure to carry
-#define APART       1.015 // what is left when streams share an image, to what is left when one has it alone
+#define APART       1.06  // what is left when streams share an image, to what is left when one has it alone
 #define BUSY        0.5   // of the time waited for the network: it is what everything waits for
 #define NOT_BUSY    0.15
 #define LINK_GROWTH 1.05 // of what the link is believed to take, from one sample to the next

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHOICE_LEVELS   8u // of choice_levels[]
+#define CHOICE_LEVELS   9u // of choice_levels[]
 #define CHOICE_START    2u // index of the level to begin with
 #define CHOICE_TEXT_MAX 80
 

@@ -6,17 +6,19 @@
 #include <zstd.h>
 
 // From this level on, zstd's own tables are larger than the memory that a transfer may have; bounds cost them little.
-#define TABLE_LEVEL 7u
+#define TABLE_LEVEL 9u
 #define TABLE_LOG   21
 
 struct coder {
         ZSTD_CCtx *context; // NULL: at rest
         unsigned level;
+        enum coder_reach reach;
         uint8_t *bytes; // CODER_BYTES_MAX
 };
 
 struct decoder {
         ZSTD_DCtx *context;
+        enum coder_reach most;
         struct grains grains;
         uint8_t *block;
         size_t length, at;
@@ -52,16 +54,18 @@ static void set(struct coder *coder, ZSTD_cParameter parameter, int value) {
                 abort(); // our own bug: the values are constants within zstd's bounds
 }
 
-static void begin_frame(struct coder *coder, unsigned level) {
+static void begin_frame(struct coder *coder, unsigned level, enum coder_reach reach) {
         ZSTD_CCtx_reset(coder->context, ZSTD_reset_session_and_parameters);
         set(coder, ZSTD_c_compressionLevel, (int) level);
-        set(coder, ZSTD_c_windowLog, CODER_WINDOW_LOG);
+        set(coder, ZSTD_c_windowLog, (int) reach);
+        set(coder, ZSTD_c_enableLongDistanceMatching, reach == CODER_FAR);
         if (level >= TABLE_LEVEL) {
                 set(coder, ZSTD_c_hashLog, TABLE_LOG);
                 set(coder, ZSTD_c_chainLog, TABLE_LOG);
         }
         set(coder, ZSTD_c_contentSizeFlag, 0);
         coder->level = level;
+        coder->reach = reach;
 }
 
 static int wake(struct coder *coder, struct error *err) {
@@ -73,15 +77,16 @@ static int wake(struct coder *coder, struct error *err) {
         return 0;
 }
 
-int coder_code(struct coder *coder, unsigned level, const uint8_t *block, size_t length, const struct grains *grains,
-               const uint8_t **ret_bytes, size_t *ret_n, bool *ret_begins, struct error *err) {
+int coder_code(struct coder *coder, unsigned level, enum coder_reach reach, const uint8_t *block, size_t length,
+               const struct grains *grains, const uint8_t **ret_bytes, size_t *ret_n, bool *ret_begins,
+               struct error *err) {
         struct grains_run run;
         ZSTD_inBuffer in = {0};
         if (!coder->context && wake(coder, err) < 0)
                 return -1;
-        bool begins = coder->level != level;
+        bool begins = coder->level != level || coder->reach != reach;
         if (begins)
-                begin_frame(coder, level);
+                begin_frame(coder, level, reach);
         ZSTD_outBuffer out = {.dst = coder->bytes, .size = CODER_BYTES_MAX};
         for (size_t at = 0; grains_next(grains, length, true, &at, &run);) {
                 in = (ZSTD_inBuffer){.src = block + run.begin, .size = run.end - run.begin};
@@ -101,8 +106,10 @@ int coder_code(struct coder *coder, unsigned level, const uint8_t *block, size_t
 }
 
 // ---- decoding
-struct decoder *decoder_new(void) {
-        return new (struct decoder);
+struct decoder *decoder_new(enum coder_reach most) {
+        struct decoder *decoder = new (struct decoder);
+        decoder->most = most;
+        return decoder;
 }
 
 void decoder_free(struct decoder *decoder) {
@@ -125,7 +132,7 @@ int decoder_begin(struct decoder *decoder, bool begins, uint8_t *block, size_t l
                 decoder->context = ZSTD_createDCtx();
                 if (!decoder->context)
                         return error_set(err, ERROR_NO_MEMORY, "no memory to decompress with");
-                ZSTD_DCtx_setParameter(decoder->context, ZSTD_d_windowLogMax, CODER_WINDOW_LOG);
+                ZSTD_DCtx_setParameter(decoder->context, ZSTD_d_windowLogMax, (int) decoder->most);
         }
         if (begins)
                 ZSTD_DCtx_reset(decoder->context, ZSTD_reset_session_only);

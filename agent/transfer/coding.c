@@ -55,6 +55,11 @@ unsigned coding_level(const struct coding *coding) {
         return atomic_load_explicit(&coding->level, memory_order_relaxed);
 }
 
+// Far for the one that has the image to itself; one that only joins for the end has nothing to reach back to.
+enum coder_reach coding_reach(const struct coding *coding, unsigned stream) {
+        return atomic_load(&coding->active) == 1 ? coder_reach_of(stream) : CODER_NEAR;
+}
+
 bool coding_takes_part(const struct coding *coding, unsigned stream) {
         return stream < atomic_load(&coding->active) || atomic_load(&coding->released);
 }

@@ -160,7 +160,7 @@ static void work(void *data, unsigned n) {
         if (n == 0)
                 talk_to_source(receiver);
         else if (n < streams)
-                receiving_work(&receiver->receiving, receiver->copy.channels[n]);
+                receiving_work(&receiver->receiving, receiver->copy.channels[n], n - 1);
         else
                 writers_work(&receiver->writers, n - streams);
 }

@@ -246,10 +246,10 @@ static int receive_all(struct stream *stream, struct error *err) {
         return 0;
 }
 
-void receiving_work(struct receiving *receiving, struct channel *channel) {
+void receiving_work(struct receiving *receiving, struct channel *channel, unsigned n) {
         struct error why = ERROR_INIT;
         char text[UNITS_TEXT_MAX];
-        _cleanup_(decoder_free_p) struct decoder *decoder = decoder_new();
+        _cleanup_(decoder_free_p) struct decoder *decoder = decoder_new(coder_reach_of(n));
         _cleanup_(free_p) uint8_t *portion = memory_new(PORTION);
         struct stream stream = {.receiving = receiving, .channel = channel, .decoder = decoder, .portion = portion};
         int result = receive_all(&stream, &why);

@@ -25,4 +25,4 @@ void receiving_begin(struct receiving *receiving); // the conversation: length, 
 int receiving_complete(struct receiving *receiving, struct parcel *parcel, struct error *err);
 // The same for one of which all was found here, by its pieces' names: it gets its hash here.
 int receiving_found(struct receiving *receiving, struct parcel *parcel, struct error *err);
-void receiving_work(struct receiving *receiving, struct channel *channel); // fails the flow
+void receiving_work(struct receiving *receiving, struct channel *channel, unsigned stream); // from 0; fails the flow

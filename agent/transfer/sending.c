@@ -77,8 +77,9 @@ static int code(struct stream *stream, const struct parcel *parcel, size_t plain
                         coder_rest(stream->coder);
                 return 0;
         }
-        if (coder_code(stream->coder, level, parcel->buffer, (size_t) parcel->length, &parcel->grains, &ret->bytes,
-                       &ret->length, &begins, err) < 0)
+        if (coder_code(stream->coder, level, coding_reach(stream->sending->coding, stream->sending->stream),
+                       parcel->buffer, (size_t) parcel->length, &parcel->grains, &ret->bytes, &ret->length, &begins,
+                       err) < 0)
                 return -1;
         ret->coding = begins ? DROVER__DATA_CODING__DATA_CODING_ZSTD_NEW : DROVER__DATA_CODING__DATA_CODING_ZSTD;
         ret->us = coding_now_us() - began;

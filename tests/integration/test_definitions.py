@@ -350,7 +350,7 @@ class Stray:
         lanes = []
         for n in range(streams):
             lane = wire.Connection(wire.plain(self.lab, (address, port), BESIDE), wire.Credentials.of_host(self.lab, BESIDE), wire.DATA)
-            lane.send({1: wire.pack({1: 2, 2: order[1][0], 3: n, 4: streams})})
+            lane.send({1: wire.pack({1: wire.DATA_VERSION, 2: order[1][0], 3: n, 4: streams})})
             lanes.append(lane)
         for lane in lanes:
             number, raw = lane.receive(20)

@@ -172,7 +172,7 @@ class TestFault40:
 
     def test_fault_40_mutated_hellos_at_an_agents_data_port(self, lab):
         ticket = wire.pack({1: wire.pack({1: "aaaaaaaa", 2: "vda", 3: 1, 10: bytes(16)}), 2: bytes(70)})
-        hello = wire.pack({1: wire.pack({1: 2, 2: ticket, 4: 3})})
+        hello = wire.pack({1: wire.pack({1: wire.DATA_VERSION, 2: ticket, 4: 3})})
         for message in mutations(4, hello, 40):
             with contextlib.suppress(wire.Closed):
                 with wire.Connection(data_plain(lab), wire.Credentials.of_host(lab, BESIDE), wire.DATA) as connection:
@@ -307,7 +307,7 @@ def test_fault_42_an_agent_takes_no_orders_from_a_host_on_its_data_port(lab):
     for credentials in (wire.Credentials.of_operator(lab), None):
         with pytest.raises(wire.Closed):
             with wire.Connection(data_plain(lab), credentials, wire.DATA) as connection:
-                connection.send({1: wire.pack({1: 2, 2: b"x", 4: 3})})
+                connection.send({1: wire.pack({1: wire.DATA_VERSION, 2: b"x", 4: 3})})
                 number, _ = connection.receive()
                 assert number == 7
                 connection.receive()
@@ -387,7 +387,7 @@ def present(lab, ticket, target=AWAY, speaker=BESIDE, stream=0):
     """Show a ticket at an agent's data port: "accepted", or what the failure says."""
     try:
         with wire.Connection(data_plain(lab, target, speaker), wire.Credentials.of_host(lab, speaker), wire.DATA) as connection:
-            connection.send({1: wire.pack({1: 2, 2: ticket, 3: stream, 4: 3})})
+            connection.send({1: wire.pack({1: wire.DATA_VERSION, 2: ticket, 3: stream, 4: 3})})
             number, raw = connection.receive(15)
             return "accepted" if number == 2 else wire.Refused(raw).message if number == 7 else f"answer {number}"
     except wire.Closed:
@@ -461,7 +461,7 @@ class TestFault45:
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(wire.Connection(data_plain(lab), wire.Credentials.of_host(lab, BESIDE), wire.DATA)) for _ in range(4)]
             for stream, number in zip(streams, (0, 1, 0, 1)):
-                stream.send({1: wire.pack({1: 2, 2: ticket, 3: number, 4: 3})})
+                stream.send({1: wire.pack({1: wire.DATA_VERSION, 2: ticket, 3: number, 4: 3})})
                 assert (stream.receive(15)[0] == 2) == (stream in streams[:2])
 
 
@@ -518,7 +518,7 @@ def test_fault_03_a_byte_a_second_is_closed_and_nobody_notices(lab):
              ("relay, no hello", wire.Connection(wire.plain(lab), host, wire.DATA).tls, b"", 15),
              ("data, no hello", wire.Connection(data_plain(lab), host, wire.DATA).tls, b"", 35),
              ("operator, a slow hello", wire.Connection(wire.plain(lab), operator, wire.OPERATOR).tls, framed({1: wire.pack({1: 1, 2: 1, 3: "x" * 200})}), 35),
-             ("data, a slow hello", wire.Connection(data_plain(lab), host, wire.DATA).tls, framed({1: wire.pack({1: 2, 2: b"x" * 200})}), 35)]
+             ("data, a slow hello", wire.Connection(data_plain(lab), host, wire.DATA).tls, framed({1: wire.pack({1: wire.DATA_VERSION, 2: b"x" * 200})}), 35)]
     greeted = wire.Operator(lab)
     after.append(("operator, a slow request", greeted.tls, framed({3: wire.pack({1: 1, wire.VERBS["vm_list"]: wire.pack({4: "x" * 200})})}), 45))
     began, slowest = time.monotonic(), 0

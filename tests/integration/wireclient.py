@@ -18,6 +18,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 PORT, DATA_PORT = 7443, 7444
 AGENT, OPERATOR, JOIN, DATA = (f"drover-{role}/1" for role in ("agent", "operator", "join", "data"))
+DATA_VERSION = 3  # of what two agents speak with each other
 FRAME_MAX = 4 << 20
 VERSION, DENIED, PROTOCOL = 14, 4, 13  # codes of a Failure
 

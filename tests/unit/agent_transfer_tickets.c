@@ -480,7 +480,7 @@ static void fault_41_a_hello_of_another_version_is_refused_by_name(void **state)
         assert_int_equal(err.code, ERROR_VERSION);
         assert_string_equal(err.message,
                             "the sink failed: the peer copies images by version 7 of the protocol, this agent "
-                            "by version 2");
+                            "by version 3");
         channel_free(channel);
 }
 
