@@ -11,7 +11,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#define PAGE_LEAST 4096u // of any machine's memory
 
 struct source_file {
         struct source source;
@@ -70,8 +74,26 @@ static int extent(struct source *source, uint64_t offset, bool *ret_zero, uint64
         return 0;
 }
 
+// Whether all of it lies in the page cache, as that of a VM that ran a moment ago may. Nothing of the mapping is
+// touched.
+static bool is_cached(const struct source_file *file, uint64_t offset, size_t length) {
+        uint8_t pages[BLOCKS_BLOCK / PAGE_LEAST];
+        if (length > BLOCKS_BLOCK)
+                return false;
+        void *map = mmap(NULL, length, PROT_READ, MAP_SHARED, file->fd, (off_t) offset);
+        if (map == MAP_FAILED)
+                return false;
+        size_t n = 0, page = (size_t) sysconf(_SC_PAGESIZE), all = (length + page - 1) / page;
+        if (mincore(map, length, pages) == 0)
+                while (n < all && (pages[n] & 1))
+                        n++;
+        munmap(map, length);
+        return n == all;
+}
+
 static ssize_t read_some(struct source_file *file, uint64_t offset, uint8_t *buffer, size_t length) {
-        if (atomic_load_explicit(&file->direct, memory_order_relaxed) && offset % BLOCKS_ALIGNMENT == 0) {
+        if (atomic_load_explicit(&file->direct, memory_order_relaxed) && offset % BLOCKS_ALIGNMENT == 0 &&
+            !is_cached(file, offset, length)) {
                 size_t rounded = (length + BLOCKS_ALIGNMENT - 1) / BLOCKS_ALIGNMENT * BLOCKS_ALIGNMENT;
                 ssize_t n = pread(file->direct_fd, buffer, rounded, (off_t) offset);
                 if (n >= 0)
