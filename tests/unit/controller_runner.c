@@ -6,10 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "played_hosts.h"
+#include "common/log.h"
+#include "played_story.h"
 
 static void start_move(char job[33]) {
-        static const struct runner_caller caller = {"alice", "operator", "192.0.2.9"};
         Drover__VmMove request = DROVER__VM_MOVE__INIT;
         Drover__MovePlan *plan = NULL;
         struct error err = ERROR_INIT;
@@ -18,7 +18,7 @@ static void start_move(char job[33]) {
         request.stop = DROVER__STOP_MODE__STOP_HARD;
         must(plan_move(fleet, &request, &plan, &err), &err);
         must(plan_refused(plan, &err), &err);
-        must(runner_move(runner, plan, &caller, job, &err), &err);
+        must(runner_move(runner, plan, &played_caller, job, &err), &err);
         proto_free(&plan->base);
 }
 
@@ -36,11 +36,11 @@ static void a_move_asks_each_step_once_and_in_order(void **state) {
         start_move(job);
         assert_string_equal(fleet_owner(fleet, ERP)->job, job);
         finish(job, "done");
-        assert_int_equal(n_asked, ARRAY_SIZE(order));
+        assert_int_equal(n_questions, ARRAY_SIZE(order));
         for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
-                assert_string_equal(asked[i].step, order[i]);
+                assert_string_equal(questions[i].request->step, order[i]);
         assert_owner(NANTES);
-        assert_true(asked[n_asked - 1].epoch > asked[0].epoch);
+        assert_true(questions[n_questions - 1].request->epoch > questions[0].request->epoch);
 }
 
 static void fault_11_a_controller_that_dies_after_any_answer_finishes_the_move(void **state) {
@@ -53,8 +53,9 @@ static void fault_11_a_controller_that_dies_after_any_answer_finishes_the_move(v
         assert_owner(NANTES);
         assert_int_equal(times_asked("discard"), 0);
         assert_int_equal(times_asked("release"), 0);
-        for (unsigned i = 0; i < n_asked; i++) // asked again is the same attempt: the agent answers from its journal
-                assert_int_equal(asked[i].attempt, 1);
+        // Asked again is the same attempt: the agent answers from its journal.
+        for (unsigned i = 0; i < n_questions; i++)
+                assert_int_equal(questions[i].request->attempt, 1);
 }
 
 // Every step that can fail before the commit, each with the source given back afterwards, and never a second start.
@@ -63,10 +64,8 @@ static void a_failure_before_the_commit_is_undone_at_both_ends(void **state) {
                                             "define",  "verify", "confirm", "start"};
         for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
                 char job[33];
-                if (i > 0) {
-                        end(state);
-                        begin(state);
-                }
+                if (i > 0)
+                        story_again(state);
                 fail_step = steps[i];
                 fail_code = ERROR_NO_SPACE;
                 fail_times = 1;
@@ -78,7 +77,7 @@ static void a_failure_before_the_commit_is_undone_at_both_ends(void **state) {
                 assert_int_equal(times_asked("retire"), 0);
                 if (i >= 5) // once it was to be defined there, the target is cleared first
                         assert_true(place_of("discard") < place_of("release"));
-                assert_true(asked[place_of("discard") - 1].epoch > asked[0].epoch);
+                assert_true(questions[place_of("discard") - 1].request->epoch > questions[0].request->epoch);
         }
 }
 
@@ -86,10 +85,8 @@ static void fault_74_cancel_at_every_step_is_as_before(void **state) {
         for (unsigned answers = 0; answers < 12; answers++) {
                 struct error err = ERROR_INIT;
                 char job[33];
-                if (answers > 0) {
-                        end(state);
-                        begin(state);
-                }
+                if (answers > 0)
+                        story_again(state);
                 start_move(job);
                 one_thing(job); // the first tick asks
                 while (n_answered < answers)
@@ -154,7 +151,7 @@ static void an_unreachable_peer_is_tried_over_the_next_path(void **state) {
         silent_step = NULL;
         finish(job, "done");
         assert_int_equal(times_asked("send-vda"), 3);
-        assert_int_equal(asked[place_of("send-vda") - 1].attempt, 1);
+        assert_int_equal(questions[place_of("send-vda") - 1].request->attempt, 1);
         assert_owner(NANTES);
 }
 
@@ -195,8 +192,8 @@ static void fault_21_the_source_is_given_back_although_the_target_cannot_clear_u
         must(runner_cancel(runner, job, &err), &err);
         finish(job, "needs-operator");
         assert_int_equal(times_asked("release"), 1);
-        for (unsigned i = place_of("release"); i < n_asked; i++) // and nobody called it off
-                assert_int_not_equal(asked[i].verb, DROVER__AGENT_REQUEST__VERB_CANCEL_STEP);
+        for (unsigned i = place_of("release"); i < n_questions; i++) // and nobody called it off
+                assert_int_not_equal(questions[i].request->verb_case, DROVER__AGENT_REQUEST__VERB_CANCEL_STEP);
         must(runner_retry(runner, job, &err), &err);
         finish(job, "cancelled");
         assert_int_equal(times_asked("release"), 1); // it was done then
@@ -206,12 +203,11 @@ static void fault_21_the_source_is_given_back_although_the_target_cannot_clear_u
 
 static void a_second_job_for_a_held_vm_is_a_conflict(void **state) {
         (void) state;
-        static const struct runner_caller caller = {"alice", "operator", "192.0.2.9"};
         struct error err = ERROR_INIT;
         char job[33], other[33], text[128];
         start_move(job);
         assert_int_equal(runner_power(runner, fleet_vm_on(fleet, lyon, ERP), DROVER__POWER_ACTION__POWER_START, 0,
-                                      &caller, other, &err),
+                                      &played_caller, other, &err),
                          -1);
         snprintf(text, sizeof(text), "erp is held by job %s", job);
         assert_error(err, ERROR_CONFLICT, text);
@@ -226,24 +222,23 @@ static void fault_25_a_controller_restored_from_an_old_copy_catches_up_with_the_
         tell_picture(lyon, domain, 50 * GIB);
         start_move(job);
         finish(job, "done");
-        assert_true(asked[0].epoch > 41);
+        assert_true(questions[0].request->epoch > 41);
 }
 
 static void power_jobs_are_recorded_and_end(void **state) {
         (void) state;
-        static const struct runner_caller caller = {"alice", "operator", "192.0.2.9"};
         struct error err = ERROR_INIT;
         Drover__JobRecord *record = NULL;
         char job[33];
-        must(runner_power(runner, fleet_vm_on(fleet, lyon, ERP), DROVER__POWER_ACTION__POWER_STOP, 0, &caller, job,
-                          &err),
+        must(runner_power(runner, fleet_vm_on(fleet, lyon, ERP), DROVER__POWER_ACTION__POWER_STOP, 0, &played_caller,
+                          job, &err),
              &err);
         finish(job, "done");
         must(runner_job(runner, job, &record, &err), &err);
         assert_string_equal(record->kind, "vm.stop");
         assert_string_equal(record->vm, "lyon/kvm1/erp");
         assert_string_equal(record->user, "alice");
-        assert_int_equal(asked[0].verb, DROVER__AGENT_REQUEST__VERB_DOMAIN_POWER);
+        assert_int_equal(questions[0].request->verb_case, DROVER__AGENT_REQUEST__VERB_DOMAIN_POWER);
         proto_free(&record->base);
 }
 
@@ -273,19 +268,19 @@ static void followers_hear_of_the_end(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                RUNNER_TEST(a_move_asks_each_step_once_and_in_order),
-                RUNNER_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_move),
-                RUNNER_TEST(a_failure_before_the_commit_is_undone_at_both_ends),
-                RUNNER_TEST(fault_74_cancel_at_every_step_is_as_before),
-                RUNNER_TEST(cancel_after_the_commit_is_refused),
-                RUNNER_TEST(fault_02_an_offline_target_is_waited_for_and_the_wait_is_told),
-                RUNNER_TEST(an_unreachable_peer_is_tried_over_the_next_path),
-                RUNNER_TEST(an_undo_that_fails_needs_an_operator_and_goes_on_when_told),
-                RUNNER_TEST(fault_21_the_source_is_given_back_although_the_target_cannot_clear_up),
-                RUNNER_TEST(a_second_job_for_a_held_vm_is_a_conflict),
-                RUNNER_TEST(fault_25_a_controller_restored_from_an_old_copy_catches_up_with_the_epochs),
-                RUNNER_TEST(power_jobs_are_recorded_and_end),
-                RUNNER_TEST(followers_hear_of_the_end),
+                STORY_TEST(a_move_asks_each_step_once_and_in_order),
+                STORY_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_move),
+                STORY_TEST(a_failure_before_the_commit_is_undone_at_both_ends),
+                STORY_TEST(fault_74_cancel_at_every_step_is_as_before),
+                STORY_TEST(cancel_after_the_commit_is_refused),
+                STORY_TEST(fault_02_an_offline_target_is_waited_for_and_the_wait_is_told),
+                STORY_TEST(an_unreachable_peer_is_tried_over_the_next_path),
+                STORY_TEST(an_undo_that_fails_needs_an_operator_and_goes_on_when_told),
+                STORY_TEST(fault_21_the_source_is_given_back_although_the_target_cannot_clear_up),
+                STORY_TEST(a_second_job_for_a_held_vm_is_a_conflict),
+                STORY_TEST(fault_25_a_controller_restored_from_an_old_copy_catches_up_with_the_epochs),
+                STORY_TEST(power_jobs_are_recorded_and_end),
+                STORY_TEST(followers_hear_of_the_end),
         };
         log_set_level(LOG_LEVEL_ERROR);
         return cmocka_run_group_tests(tests, NULL, NULL);

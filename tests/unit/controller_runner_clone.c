@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "played_hosts.h"
+#include "common/log.h"
+#include "played_story.h"
 
-static const struct runner_caller caller = {"alice", "operator", "192.0.2.9"};
 static char clone_uuid[NAME_UUID_LENGTH + 1];
 
 static void start_clone(Drover__VmMove *move, bool reset, char job[33]) {
@@ -21,7 +21,7 @@ static void start_clone(Drover__VmMove *move, bool reset, char job[33]) {
         must(plan_clone(fleet, &request, &others, &plan, &err), &err);
         must(plan_refused(plan, &err), &err);
         snprintf(clone_uuid, sizeof(clone_uuid), "%s", plan->identity->uuid);
-        must(runner_clone(runner, plan, &caller, job, &err), &err);
+        must(runner_clone(runner, plan, &played_caller, job, &err), &err);
         proto_free(&plan->base);
 }
 
@@ -51,17 +51,17 @@ static void set_state(const char *text) {
 }
 
 static int begin_off(void **state) {
-        if (begin(state) < 0)
+        if (story_begin(state) < 0)
                 return -1;
         set_state("shut off");
         return 0;
 }
-#define OFF_TEST(test) cmocka_unit_test_setup_teardown(test, begin_off, end)
+#define OFF_TEST(test) cmocka_unit_test_setup_teardown(test, begin_off, played_end)
 
 static void assert_order(const char *const *order, unsigned n) {
-        assert_int_equal(n_asked, n);
+        assert_int_equal(n_questions, n);
         for (unsigned i = 0; i < n; i++)
-                assert_string_equal(asked[i].step, order[i]);
+                assert_string_equal(questions[i].request->step, order[i]);
 }
 
 static void assert_nothing_is_held(void) {
@@ -79,8 +79,8 @@ static void a_clone_across_hosts_asks_each_step_once_and_in_order(void **state) 
         clone_to("nantes/kvm2", "erp-test", job);
         finish(job, "done");
         assert_order(order, ARRAY_SIZE(order));
-        for (unsigned i = 0; i < n_asked; i++) // only the look at the original is about the original
-                assert_string_equal(asked[i].vm, i == 0 ? ERP : clone_uuid);
+        for (unsigned i = 0; i < n_questions; i++) // only the look at the original is about the original
+                assert_string_equal(questions[i].request->vm_uuid, i == 0 ? ERP : clone_uuid);
         assert_nothing_is_held();
         assert_null(fleet_owner(fleet, ERP)); // nothing of it was granted to anybody
 }
@@ -95,7 +95,7 @@ static void a_clone_on_one_host_copies_without_a_ticket(void **state) {
         clone_to("lyon/kvm1", "erp-2", job);
         finish(job, "done");
         assert_order(order, ARRAY_SIZE(order));
-        assert_int_equal(asked[3].verb, DROVER__AGENT_REQUEST__VERB_CLONE_LOCAL);
+        assert_int_equal(questions[3].request->verb_case, DROVER__AGENT_REQUEST__VERB_CLONE_LOCAL);
         must(runner_job(runner, job, &record, &err), &err);
         assert_string_equal(record->kind, "vm.clone");
         assert_string_equal(record->vm, "lyon/kvm1/erp");
@@ -114,7 +114,8 @@ static void what_a_clone_has_to_do_without_is_kept_with_the_job(void **state) {
         char job[33];
         clone_to("nantes/kvm2", "erp-test", job);
         finish(job, "done");
-        assert_int_equal(asked[place_of("define") - 1].snapshots, 1); // all: its host knows which of them it can have
+        assert_int_equal(questions[place_of("define") - 1].request->move_define->n_snapshot_xml,
+                         1); // all: its host knows which of them it can have
         die_and_come_back();
         must(runner_job(runner, job, &record, &err), &err);
         assert_int_equal(record->n_warnings, 1);
@@ -132,10 +133,10 @@ static void a_running_original_is_stopped_and_started_again(void **state) {
         assert_string_equal(fleet_owner(fleet, ERP)->job, job); // for itself: nobody else's clone may find it off
         finish(job, "done");
         assert_order(order, ARRAY_SIZE(order));
-        for (unsigned i = 0; i < n_asked; i++) {
-                bool original = i == 0 || i == 2 || i == n_asked - 1;
-                assert_string_equal(asked[i].vm, original ? ERP : clone_uuid);
-                assert_true(asked[i].epoch > 0);
+        for (unsigned i = 0; i < n_questions; i++) {
+                bool original = i == 0 || i == 2 || i == n_questions - 1;
+                assert_string_equal(questions[i].request->vm_uuid, original ? ERP : clone_uuid);
+                assert_true(questions[i].request->epoch > 0);
         }
         assert_string_equal(fleet_owner(fleet, ERP)->host_uuid, LYON);
         assert_nothing_is_held();
@@ -162,8 +163,7 @@ static void on_one_host_the_original_is_given_back_when_nothing_else_is_under_wa
         silent_step = NULL;
         finish(job, "done");
         assert_int_equal(times_asked("restart"), 1);
-        end(state);
-        begin(state);
+        story_again(state);
         fail_step = "define";
         fail_code = ERROR_IO;
         fail_times = 1;
@@ -188,8 +188,8 @@ static void fault_11_a_controller_that_dies_after_any_answer_finishes_the_clone(
         assert_nothing_is_held();
         assert_int_equal(times_asked("discard"), 0);
         assert_int_equal(times_asked("release"), 0);
-        for (unsigned i = 0; i < n_asked; i++)
-                assert_int_equal(asked[i].attempt, 1);
+        for (unsigned i = 0; i < n_questions; i++)
+                assert_int_equal(questions[i].request->attempt, 1);
 }
 
 static void a_failed_clone_is_taken_away_and_its_original_started_again(void **state) {
@@ -197,10 +197,8 @@ static void a_failed_clone_is_taken_away_and_its_original_started_again(void **s
                                             "define",  "verify", "confirm", "reset",    "start"};
         for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
                 char job[33];
-                if (i > 0) {
-                        end(state);
-                        begin(state);
-                }
+                if (i > 0)
+                        story_again(state);
                 fail_step = steps[i];
                 fail_code = ERROR_NO_SPACE;
                 fail_times = 1;
@@ -210,10 +208,10 @@ static void a_failed_clone_is_taken_away_and_its_original_started_again(void **s
                 assert_int_equal(times_asked("release"), i == 0 ? 0 : 1);
                 assert_int_equal(times_asked("restart"), 0);
                 if (i > 0) {
-                        const struct asked *release = &asked[place_of("release") - 1];
-                        assert_string_equal(release->vm, ERP);
-                        assert_true(release->epoch >
-                                    asked[2].epoch); // no stop that is still on its way counts after it
+                        const struct question *release = &questions[place_of("release") - 1];
+                        assert_string_equal(release->request->vm_uuid, ERP);
+                        // No stop that is still on its way counts after it.
+                        assert_true(release->request->epoch > questions[2].request->epoch);
                 }
                 assert_string_equal(fleet_owner(fleet, ERP)->host_uuid, LYON);
                 assert_nothing_is_held();
@@ -242,10 +240,8 @@ static void fault_74_cancelling_a_clone_at_every_step_leaves_the_original_as_bef
         for (unsigned answers = 0; answers < 13; answers++) {
                 struct error err = ERROR_INIT;
                 char job[33];
-                if (answers > 0) {
-                        end(state);
-                        begin(state);
-                }
+                if (answers > 0)
+                        story_again(state);
                 clone_running(job);
                 one_thing(job);
                 while (n_answered < answers)
@@ -269,7 +265,7 @@ static void many_clones_of_one_original_run_at_once(void **state) {
         one_thing(jobs[0]);
         assert_true(times_asked("check") > 1); // nobody waits for another one's clone
         assert_int_equal(runner_power(runner, fleet_vm_on(fleet, lyon, ERP), DROVER__POWER_ACTION__POWER_START, 0,
-                                      &caller, other, &err),
+                                      &played_caller, other, &err),
                          -1);
         snprintf(text, sizeof(text), "erp is being cloned by job %s", jobs[7]);
         assert_error(err, ERROR_CONFLICT, text);
@@ -286,7 +282,7 @@ static void a_vm_that_linked_clones_lie_over_is_not_started(void **state) {
         char job[33];
         fleet_vm_on(fleet, lyon, ERP)->domain->disks[0]->is_backing = true;
         assert_int_equal(runner_power(runner, fleet_vm_on(fleet, lyon, ERP), DROVER__POWER_ACTION__POWER_START, 0,
-                                      &caller, job, &err),
+                                      &played_caller, job, &err),
                          -1);
         assert_error(err, ERROR_REFUSED, "erp cannot be started: linked clones lie over its disk vda");
         assert_string_equal(err.hints[0], "clone it, and start the clone: drover vm clone erp lyon/kvm1/NAME --linked "
@@ -298,12 +294,12 @@ int main(void) {
                 OFF_TEST(a_clone_across_hosts_asks_each_step_once_and_in_order),
                 OFF_TEST(a_clone_on_one_host_copies_without_a_ticket),
                 OFF_TEST(what_a_clone_has_to_do_without_is_kept_with_the_job),
-                RUNNER_TEST(a_running_original_is_stopped_and_started_again),
-                RUNNER_TEST(on_one_host_the_original_is_given_back_when_nothing_else_is_under_way),
-                RUNNER_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_clone),
-                RUNNER_TEST(a_failed_clone_is_taken_away_and_its_original_started_again),
+                STORY_TEST(a_running_original_is_stopped_and_started_again),
+                STORY_TEST(on_one_host_the_original_is_given_back_when_nothing_else_is_under_way),
+                STORY_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_clone),
+                STORY_TEST(a_failed_clone_is_taken_away_and_its_original_started_again),
                 OFF_TEST(fault_31_an_original_that_was_started_meanwhile_ends_the_clone),
-                RUNNER_TEST(fault_74_cancelling_a_clone_at_every_step_leaves_the_original_as_before),
+                STORY_TEST(fault_74_cancelling_a_clone_at_every_step_leaves_the_original_as_before),
                 OFF_TEST(many_clones_of_one_original_run_at_once),
                 OFF_TEST(a_vm_that_linked_clones_lie_over_is_not_started),
         };

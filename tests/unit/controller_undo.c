@@ -7,9 +7,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "played_hosts.h"
+#include "common/log.h"
+#include "played_story.h"
 
-static const struct runner_caller caller = {"alice", "operator", "192.0.2.9"};
 static char moved[33]; // the job to be taken back
 static Drover__MovePlan *plan;
 
@@ -64,12 +64,12 @@ static void move_away(const char *state) {
         tell_picture(lyon, new_domain(ERP, "erp", state, "52:54:00:00:00:01"), 50 * GIB);
         must(plan_move(fleet, &request, &plan, &err), &err);
         must(plan_refused(plan, &err), &err);
-        must(runner_move(runner, plan, &caller, moved, &err), &err);
+        must(runner_move(runner, plan, &played_caller, moved, &err), &err);
         proto_free(&plan->base);
         plan = NULL;
         finish(moved, "done");
         ended_before(moved, 60000);
-        n_asked = n_answered = 0;
+        forget_story();
 }
 
 static void now_at_nantes(const char *state, const char *images_version) {
@@ -90,7 +90,7 @@ static void start_undo(Drover__StopMode stop, char job[33]) {
         struct error err = ERROR_INIT;
         must(ask_undo(stop, &err), &err);
         must(plan_refused(plan, &err), &err);
-        must(runner_undo(runner, plan, &caller, job, &err), &err);
+        must(runner_undo(runner, plan, &played_caller, job, &err), &err);
         proto_free(&plan->base);
         plan = NULL;
 }
@@ -135,15 +135,16 @@ static void a_vm_that_has_not_run_since_is_revived_and_nothing_is_carried(void *
         now_at_nantes("shut off", "v1");
         start_undo(DROVER__STOP_MODE__STOP_MODE_NONE, job);
         finish(job, "done");
-        assert_int_equal(n_asked, ARRAY_SIZE(order));
-        for (unsigned i = 0; i < n_asked; i++) {
-                assert_string_equal(asked[i].step, order[i]);
+        assert_int_equal(n_questions, ARRAY_SIZE(order));
+        for (unsigned i = 0; i < n_questions; i++) {
+                assert_string_equal(questions[i].request->step, order[i]);
                 bool first_host = i == 2 || i == 4 || i == 6;
-                assert_string_equal(asked[i].host, first_host ? LYON : NANTES);
+                assert_string_equal(questions[i].host, first_host ? LYON : NANTES);
         }
-        assert_int_equal(asked[6].verb, DROVER__AGENT_REQUEST__VERB_DOMAIN_POWER); // it ran before the move
+        assert_int_equal(questions[6].request->verb_case,
+                         DROVER__AGENT_REQUEST__VERB_DOMAIN_POWER); // it ran before the move
         assert_string_equal(fleet_owner(fleet, ERP)->host_uuid, LYON);
-        assert_true(asked[4].epoch > asked[3].epoch);
+        assert_true(questions[4].request->epoch > questions[3].request->epoch);
         assert_record(job, "vm.undo", moved, "");
         assert_record(moved, "vm.move", "", job);
 }
@@ -253,8 +254,8 @@ static void fault_11_a_controller_that_dies_after_any_answer_finishes_the_undo(v
         finish(job, "done");
         assert_string_equal(fleet_owner(fleet, ERP)->host_uuid, LYON);
         assert_int_equal(times_asked("unrevive"), 0);
-        for (unsigned i = 0; i < n_asked; i++)
-                assert_int_equal(asked[i].attempt, 1);
+        for (unsigned i = 0; i < n_questions; i++)
+                assert_int_equal(questions[i].request->attempt, 1);
         assert_record(moved, "vm.move", "", job);
 }
 
@@ -262,10 +263,8 @@ static void a_failed_undo_leaves_the_vm_where_it_is(void **state) {
         static const char *const steps[] = {"check", "fence", "revive", "confirm"};
         for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
                 char job[33];
-                if (i > 0) {
-                        end(state);
-                        begin(state);
-                }
+                if (i > 0)
+                        story_again(state);
                 move_away("running");
                 now_at_nantes("shut off", "v1");
                 fail_step = steps[i];
@@ -316,8 +315,8 @@ static void a_vm_that_went_on_or_away_is_not_looked_for_elsewhere(void **state) 
 static void what_is_no_committed_move_is_not_taken_back(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
-        must(runner_power(runner, fleet_vm_on(fleet, lyon, ERP), DROVER__POWER_ACTION__POWER_STOP, 0, &caller, moved,
-                          &err),
+        must(runner_power(runner, fleet_vm_on(fleet, lyon, ERP), DROVER__POWER_ACTION__POWER_STOP, 0, &played_caller,
+                          moved, &err),
              &err);
         finish(moved, "done");
         assert_refused_undo(text("job %s is a vm.stop, and only a move can be taken back", moved), NULL);
@@ -329,7 +328,7 @@ static void what_is_no_committed_move_is_not_taken_back(void **state) {
         request.host = (char *) "nantes/kvm2";
         request.stop = DROVER__STOP_MODE__STOP_HARD;
         must(plan_move(fleet, &request, &plan, &err), &err);
-        must(runner_move(runner, plan, &caller, moved, &err), &err);
+        must(runner_move(runner, plan, &played_caller, moved, &err), &err);
         proto_free(&plan->base);
         assert_refused_undo(text("job %s has not ended", moved), text("drover job cancel %s", moved));
         finish(moved, "failed");
@@ -338,17 +337,17 @@ static void what_is_no_committed_move_is_not_taken_back(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                RUNNER_TEST(a_vm_that_has_not_run_since_is_revived_and_nothing_is_carried),
-                RUNNER_TEST(the_plan_of_a_revival_says_so),
-                RUNNER_TEST(a_vm_that_ran_since_is_moved_back_to_where_it_was),
-                RUNNER_TEST(without_its_first_copy_or_with_another_definition_it_is_moved_back),
-                RUNNER_TEST(what_hosts_have_not_told_yet_after_a_move_is_no_reason_against_its_undoing),
-                RUNNER_TEST(fault_70_a_first_name_that_is_taken_meanwhile_is_refused),
-                RUNNER_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_undo),
-                RUNNER_TEST(a_failed_undo_leaves_the_vm_where_it_is),
-                RUNNER_TEST(a_move_is_taken_back_once),
-                RUNNER_TEST(a_vm_that_went_on_or_away_is_not_looked_for_elsewhere),
-                RUNNER_TEST(what_is_no_committed_move_is_not_taken_back),
+                STORY_TEST(a_vm_that_has_not_run_since_is_revived_and_nothing_is_carried),
+                STORY_TEST(the_plan_of_a_revival_says_so),
+                STORY_TEST(a_vm_that_ran_since_is_moved_back_to_where_it_was),
+                STORY_TEST(without_its_first_copy_or_with_another_definition_it_is_moved_back),
+                STORY_TEST(what_hosts_have_not_told_yet_after_a_move_is_no_reason_against_its_undoing),
+                STORY_TEST(fault_70_a_first_name_that_is_taken_meanwhile_is_refused),
+                STORY_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_undo),
+                STORY_TEST(a_failed_undo_leaves_the_vm_where_it_is),
+                STORY_TEST(a_move_is_taken_back_once),
+                STORY_TEST(a_vm_that_went_on_or_away_is_not_looked_for_elsewhere),
+                STORY_TEST(what_is_no_committed_move_is_not_taken_back),
         };
         log_set_level(LOG_LEVEL_ERROR);
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 /*
- * Hosts that are played, for tests of the runner with several VMs: whatever is asked is kept as it was asked, and
- * answered well when the test says so. Real store, fleet and authority. Include after cmocka.h.
+ * The runner with hosts that are played: whatever is asked is kept as it was asked, and answered when the test says so,
+ * from a journal as an agent's, so that a controller that dies at any moment and comes back finds them as it left them.
+ * Real store, fleet and authority. Include after cmocka.h.
  */
 #include "common/cleanup.h"
 #include "controller/job/plan.h"
@@ -61,44 +62,81 @@ static inline void time_passes(unsigned seconds) {
         }
 }
 
-static inline void fill_images(const Drover__MoveFence *fence, Drover__AgentResult *result) {
+static inline void fill_inspect(const struct question *question, Drover__AgentResult *result) {
+        const char *uuid = question->request->vm_uuid;
+        struct fleet_vm *vm = fleet_vm_on(fleet, fleet_host_by_uuid(fleet, question->host), uuid);
+        result->value_case = DROVER__AGENT_RESULT__VALUE_INSPECT;
+        result->inspect = new (Drover__MoveInspectResult);
+        drover__move_inspect_result__init(result->inspect);
+        result->inspect->domain = vm ? (Drover__Domain *) proto_copy(&vm->domain->base)
+                                     : new_domain(uuid, "any", "shut off", "52:54:00:00:00:01");
+        result->inspect->definition_xml.data = (uint8_t *) memory_string("<domain/>");
+        result->inspect->definition_xml.len = 9;
+        result->inspect->snapshot_xml = new (ProtobufCBinaryData);
+        result->inspect->n_snapshot_xml = 1;
+        result->inspect->snapshot_xml[0].data = (uint8_t *) memory_string("<domainsnapshot/>");
+        result->inspect->snapshot_xml[0].len = 17;
+}
+
+static inline void fill_images(char *const *targets, size_t n, Drover__AgentResult *result) {
         result->value_case = DROVER__AGENT_RESULT__VALUE_FENCE;
         result->fence = new (Drover__MoveFenceResult);
         drover__move_fence_result__init(result->fence);
-        result->fence->disks = new_array(Drover__MoveDisk *, fence->n_targets + 1);
-        for (; result->fence->n_disks < fence->n_targets; result->fence->n_disks++) {
+        result->fence->disks = new_array(Drover__MoveDisk *, n + 1);
+        for (; result->fence->n_disks < n; result->fence->n_disks++) {
                 Drover__MoveDisk *disk = new (Drover__MoveDisk);
                 drover__move_disk__init(disk);
-                disk->target = memory_string(fence->targets[result->fence->n_disks]);
+                disk->target = memory_string(targets[result->fence->n_disks]);
                 disk->file_bytes = 4096;
                 result->fence->disks[result->fence->n_disks] = disk;
         }
 }
 
-static inline void fill_result(const Drover__AgentRequest *request, Drover__AgentResult *result) {
-        const char *disk = strchr(request->step, '-');
+static inline void fill_transfer(const char *step, Drover__AgentResult *result) {
+        const char *disk = strchr(step, '-') + 1;
+        result->value_case = DROVER__AGENT_RESULT__VALUE_TRANSFER;
+        result->transfer = new (Drover__TransferResult);
+        drover__transfer_result__init(result->transfer);
+        result->transfer->digest = memory_format("d2:%s", disk);
+        result->transfer->state = new (Drover__TransferState);
+        drover__transfer_state__init(result->transfer->state);
+        result->transfer->state->disk = memory_string(disk);
+        result->transfer->state->bytes_done = result->transfer->state->bytes_total = 4096;
+        result->transfer->state->choice = memory_string("plain: the link is fast");
+        result->transfer->resumed = 1;
+}
+
+static inline void fill_result(const struct question *question, Drover__AgentResult *result) {
+        const Drover__AgentRequest *request = question->request;
         switch ((int) request->verb_case) {
         case DROVER__AGENT_REQUEST__VERB_MOVE_INSPECT:
-                result->value_case = DROVER__AGENT_RESULT__VALUE_INSPECT;
-                result->inspect = new (Drover__MoveInspectResult);
-                drover__move_inspect_result__init(result->inspect);
-                result->inspect->domain = new_domain(request->vm_uuid, "any", "shut off", "52:54:00:00:00:01");
-                result->inspect->definition_xml.data = (uint8_t *) memory_string("<domain/>");
-                result->inspect->definition_xml.len = 9;
+                fill_inspect(question, result);
                 break;
         case DROVER__AGENT_REQUEST__VERB_MOVE_FENCE:
-                fill_images(request->move_fence, result);
+                fill_images(request->move_fence->targets, request->move_fence->n_targets, result);
+                break;
+        case DROVER__AGENT_REQUEST__VERB_CLONE_HOLD:
+                fill_images(request->clone_hold->targets, request->clone_hold->n_targets, result);
                 break;
         case DROVER__AGENT_REQUEST__VERB_TRANSFER_SEND:
         case DROVER__AGENT_REQUEST__VERB_TRANSFER_RECEIVE:
-                result->value_case = DROVER__AGENT_RESULT__VALUE_TRANSFER;
-                result->transfer = new (Drover__TransferResult);
-                drover__transfer_result__init(result->transfer);
-                result->transfer->digest = memory_format("d2:%s", disk + 1);
-                result->transfer->state = new (Drover__TransferState);
-                drover__transfer_state__init(result->transfer->state);
-                result->transfer->state->disk = memory_string(disk + 1);
-                result->transfer->state->bytes_done = result->transfer->state->bytes_total = 4096;
+        case DROVER__AGENT_REQUEST__VERB_CLONE_LOCAL:
+                fill_transfer(request->step, result);
+                break;
+        case DROVER__AGENT_REQUEST__VERB_MOVE_DEFINE:
+                result->value_case = DROVER__AGENT_RESULT__VALUE_DEFINE;
+                result->define = new (Drover__MoveDefineResult);
+                drover__move_define_result__init(result->define);
+                result->define->definition_sha256 = memory_string("d00d");
+                result->define->warnings = new_array(char *, 1);
+                result->define->warnings[result->define->n_warnings++] =
+                        memory_string("the clone does not know the snapshot live");
+                break;
+        case DROVER__AGENT_REQUEST__VERB_MOVE_SETTLE:
+                result->value_case = DROVER__AGENT_RESULT__VALUE_SETTLE;
+                result->settle = new (Drover__MoveSettleResult);
+                drover__move_settle_result__init(result->settle);
+                result->settle->images_version = memory_string("v1");
                 break;
         default:
                 break;
@@ -114,7 +152,7 @@ static inline void answer(struct question *question, const struct error *why) {
         if (why)
                 result->failure = proto_failure(why);
         else
-                fill_result(question->request, result);
+                fill_result(question, result);
         runner_on_result(runner, question->host, result);
         proto_free(&result->base);
 }
@@ -188,8 +226,12 @@ static inline void close_runner(void) {
         uv_run(&loop, UV_RUN_NOWAIT);
 }
 
+static inline void forget_questions(void) {
+        while (n_questions > 0)
+                proto_free(&questions[--n_questions].request->base);
+}
+
 static inline int played_begin(void **state) {
-        n_questions = 0;
         now_ms = 1000000;
         now_wall = 1795262400; // 2026-11-21, noon in UTC: a Saturday
         if (make_fleet(state) < 0)
@@ -203,8 +245,7 @@ static inline int played_end(void **state) {
         close_runner();
         uv_run(&loop, UV_RUN_DEFAULT);
         uv_loop_close(&loop);
-        for (unsigned i = 0; i < n_questions; i++)
-                proto_free(&questions[i].request->base);
+        forget_questions();
         return drop_fleet(state);
 }
 
