@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Rows of a fast link: nothing limits it but the machine. The VM goes back and forth between two hosts on one switch; before each of
-its moves every peer that is asked for copies the same image the same way, from cold caches."""
+its moves every peer that is asked for copies the same image the same way: from cold caches, or from an image that lies in the page
+cache, as that of a VM that has just been stopped does."""
 
 from scene import BESIDE, FAR, HERE
 from table import row
@@ -9,9 +10,21 @@ PEERS = ("nbdcopy", "scp", "bare")
 
 
 def lan(scene):
+    return in_turn(scene, [name for name in PEERS if f"lan-{name}" in scene.wanted])
+
+
+def warm(scene):
+    scene.cached = True
+    try:
+        return in_turn(scene, [name for name in PEERS if f"warm-{name}" in scene.wanted])
+    finally:
+        scene.cached = False
+
+
+def in_turn(scene, names):
     """Per run: each peer's seconds, and the move."""
     scene.bring(HERE)
-    peers, moves = {name: [] for name in PEERS if f"lan-{name}" in scene.wanted}, []
+    peers, moves = {name: [] for name in names}, []
     scene.move(BESIDE)  # one for nothing: whoever goes first pays for what is new to the machine
     scene.purge()
     for _ in range(scene.runs):
@@ -25,14 +38,23 @@ def lan(scene):
     return peers, moves
 
 
-def beside(scene, name, text, at_most):
-    peers, moves = scene.once(lan)
+def beside(scene, name, text, at_most, measure=lan):
+    peers, moves = scene.once(measure)
     choices = sorted({m.disk["choice"] for m in moves if m.disk.get("choice")})
-    return row(f"LAN, transfer beside {name}", [m.transfer for m in moves], "s", at_most, text, peers[name], choices=choices)
+    cached = ", image cached" if measure is warm else ""
+    return row(f"LAN{cached}, transfer beside {name}", [m.transfer for m in moves], "s", at_most, text, peers[name], choices=choices)
 
 
 def lan_nbdcopy(scene):
     return [beside(scene, "nbdcopy", "nbdcopy over TLS, flushed", 1 / 3)]
+
+
+def warm_nbdcopy(scene):
+    return [beside(scene, "nbdcopy", "nbdcopy over TLS, flushed", 1 / 3, warm)]
+
+
+def warm_scp(scene):
+    return [beside(scene, "scp", "scp, then fsync", 1 / 4.5, warm)]
 
 
 def lan_scp(scene):
