@@ -44,9 +44,11 @@ struct asking {
         struct talk *talk;
         struct source *source;
         const struct coding *coding; // whose channels tell how the network does
-        pthread_mutex_t mutex;       // of what follows
+        struct recalled *recalled;
+        pthread_mutex_t mutex; // of what follows
         pthread_cond_t changed;
         struct worth worth;
+        uint64_t told_ms; // what came of it
         struct slot slots[SLOTS];
         unsigned out, lacking, buffers; // blocks
         struct batch batch;
@@ -120,8 +122,11 @@ static int name(struct asking *asking, struct parcel *parcel, struct error *err)
         memcpy(slot->hash, parcel->hash, DIGEST_HASH);
         asking->out++;
         pthread_mutex_unlock(&asking->mutex);
+        uint64_t began = coding_now_us();
         names_of_pieces(parcel->buffer, slot->length, slot->named, names);
+        uint64_t took = coding_now_us() - began;
         pthread_mutex_lock(&asking->mutex);
+        worth_named(&asking->worth, slot->length, took);
         slot->state = SLOT_NAMED;
         if (asking->buffers < ASKING_BUFFERS) {
                 slot->buffer = parcel->buffer;
@@ -279,12 +284,30 @@ static uint64_t sent_of(struct flow *flow) {
         return done > not_sent ? done - not_sent : 0;
 }
 
+static void tell(struct asking *asking, uint64_t now_ms) {
+        char text[WORTH_TEXT_MAX];
+        if (now_ms - asking->told_ms < WORTH_TELL_MS)
+                return;
+        asking->told_ms = now_ms;
+        flow_choose_asking(asking->flow, worth_text(&asking->worth, text));
+        recalled_set_link(asking->recalled, asking->worth.link);
+}
+
 static bool is_worth_it(struct asking *asking) {
         struct flow *flow = asking->flow;
         struct worth_now now = {.ms = clock_ms(flow->clock), .sent = sent_of(flow), .rate = atomic_load(&flow->rate)};
-        for (unsigned i = 0; i < asking->coding->streams; i++)
-                now.waited_us += channel_waited_us(asking->coding->channels[i]);
-        return worth_asking(&asking->worth, &now);
+        now.hidden = flow->path == DROVER__TRANSFER_PATH__PATH_RELAY;
+        for (unsigned i = 0; i < asking->coding->streams; i++) {
+                struct delivered stream;
+                channel_look(asking->coding->channels[i], &stream);
+                now.wire += stream.bytes;
+                now.busy_us += stream.busy_us;
+                now.held_us += stream.held_us;
+                now.hidden |= stream.queued;
+        }
+        bool asks = worth_asking(&asking->worth, &now);
+        tell(asking, now.ms);
+        return asks;
 }
 
 static bool offer(struct asker *asker, struct parcel *parcel) {
@@ -394,13 +417,16 @@ static void asking_free(struct asker *asker) {
 
 static const struct asker_ops ops = {.offer = offer, .answer = answer, .settle = settle, .free = asking_free};
 
-struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, const struct coding *coding) {
+struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, const struct coding *coding,
+                         struct recalled *recalled) {
         struct asking *asking = new (struct asking);
         asking->asker.ops = &ops;
         asking->flow = flow;
         asking->talk = talk;
         asking->source = source;
         asking->coding = coding;
+        asking->recalled = recalled;
+        worth_init(&asking->worth, recalled_link(recalled));
         pthread_mutex_init(&asking->mutex, NULL);
         flow_condition(&asking->changed);
         return &asking->asker;

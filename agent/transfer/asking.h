@@ -9,6 +9,7 @@
 #include "agent/blocks/source.h"
 #include "agent/transfer/asker.h"
 #include "agent/transfer/coding.h"
+#include "agent/transfer/recall.h"
 #include "agent/transfer/talk.h"
 
 #define ASKING_SPAN    192u // blocks; less than DIGEST_EARLY_MAX, or the sink's digest would wait for what it waits for
@@ -16,4 +17,6 @@
 #define ASKING_BATCH   8u // blocks in a message
 
 // The source is asked from the readers' threads. free it by its ops.
-struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, const struct coding *coding);
+// `recalled` keeps what the link takes for the next attempt.
+struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, const struct coding *coding,
+                         struct recalled *recalled);

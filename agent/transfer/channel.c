@@ -201,6 +201,10 @@ uint64_t channel_delivered(const struct channel *channel) {
         return wire_delivered(&channel->wire);
 }
 
+void channel_look(const struct channel *channel, struct delivered *ret) {
+        delivered_look(channel->wire.fd, ret);
+}
+
 uint64_t channel_waited_us(const struct channel *channel) {
         return atomic_load_explicit(&channel->wire.waited_us, memory_order_relaxed);
 }

@@ -10,6 +10,7 @@
  * in which nothing arrives on any stream of the flow end it (both ends say on the conversation that they are alive),
  * and so does a frame or a block that takes CHANNEL_FRAME_MS (a peer that sends a byte a second, fault 3).
  */
+#include "agent/transfer/delivered.h"
 #include "agent/transfer/flow.h"
 #include "common/buffer.h"
 #include "common/tls.h"
@@ -66,6 +67,7 @@ int channel_read(struct channel *channel, void *bytes, size_t length, struct err
 bool channel_readable(struct channel *channel);
 // Waits until something has arrived, `wake_fd` is readable, or the time is over; true: something has arrived.
 bool channel_await(struct channel *channel, int wake_fd, uint32_t milliseconds);
+void channel_look(const struct channel *channel, struct delivered *ret);
 uint64_t channel_delivered(const struct channel *channel); // bytes that have reached the peer's host
 uint64_t channel_waited_us(const struct channel *channel); // for the network to take more, in all
 // Our last words: tells the peer why, if the channel still works, then throws away for a moment what still arrives, so

@@ -3,10 +3,29 @@
 #include "agent/transfer/delivered.h"
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <string.h>
 #include <sys/socket.h>
 
+#define QUEUED_US 20000 // beyond four times the shortest round trip
+
+static bool look(int fd, struct tcp_info *ret) {
+        socklen_t size = sizeof *ret;
+        memset(ret, 0, sizeof *ret);
+        return getsockopt(fd, IPPROTO_TCP, TCP_INFO, ret, &size) == 0;
+}
+
 uint64_t delivered_bytes(int fd) {
-        struct tcp_info info = {0};
-        socklen_t size = sizeof info;
-        return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_acked : 0;
+        struct tcp_info info;
+        return look(fd, &info) ? info.tcpi_bytes_acked : 0;
+}
+
+void delivered_look(int fd, struct delivered *ret) {
+        struct tcp_info info;
+        *ret = (struct delivered){0};
+        if (!look(fd, &info))
+                return;
+        ret->bytes = info.tcpi_bytes_acked;
+        ret->busy_us = info.tcpi_busy_time;
+        ret->held_us = info.tcpi_rwnd_limited;
+        ret->queued = info.tcpi_rtt / 4 > (uint64_t) info.tcpi_min_rtt + QUEUED_US / 4;
 }

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
-/* How much of what was written to a TCP socket has arrived at the other host. Apart because the C library's headers
- * know an older struct tcp_info than the kernel's, and no file can have both. */
+/* How much of what was written to a TCP socket has arrived at the other host, and what it waited for. Apart because the
+ * C library's headers know an older struct tcp_info than the kernel's, and no file can have both. */
+#include <stdbool.h>
 #include <stdint.h>
 
+struct delivered {
+        uint64_t bytes;   // acknowledged
+        uint64_t busy_us; // for which something was on its way
+        uint64_t held_us; // of these, for which only the other end's window kept more back
+        bool queued;      // round trips take much longer than they could: a queue on the way is long
+};
 uint64_t delivered_bytes(int fd); // acknowledged; 0 for what is no TCP socket
+void delivered_look(int fd, struct delivered *ret);

@@ -137,10 +137,17 @@ void flow_choose(struct flow *flow, unsigned level, const char *choice) {
         atomic_store(&flow->level, level);
 }
 
+void flow_choose_asking(struct flow *flow, const char *asking) {
+        pthread_mutex_lock(&flow->mutex);
+        snprintf(flow->asking, sizeof flow->asking, "%s", asking);
+        pthread_mutex_unlock(&flow->mutex);
+}
+
 void flow_state(struct flow *flow, Drover__TransferState *ret, char choice[FLOW_CHOICE_MAX]) {
         drover__transfer_state__init(ret);
         pthread_mutex_lock(&flow->mutex);
-        memcpy(choice, flow->choice, FLOW_CHOICE_MAX);
+        snprintf(choice, FLOW_CHOICE_MAX, "%s%s%s", flow->choice, *flow->choice && *flow->asking ? "; " : "",
+                 flow->asking);
         pthread_mutex_unlock(&flow->mutex);
         ret->disk = (char *) flow->disk;
         ret->choice = choice;

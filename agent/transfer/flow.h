@@ -22,7 +22,8 @@
 #define FLOW_TICK_MS         50
 #define FLOW_SYMPTOM_MS      250  // to hear the cause
 #define FLOW_FRAME_MS        1000 // to end the frame under way, where there is more to say
-#define FLOW_CHOICE_MAX      80
+#define FLOW_CHOICE_MAX      160
+#define FLOW_ASKING_MAX      64
 
 enum flow_weight { FLOW_NOTHING, FLOW_SYMPTOM, FLOW_CAUSE };
 
@@ -50,7 +51,8 @@ struct flow {
         struct error error;
         unsigned running;
         uint64_t reported_at;
-        char choice[FLOW_CHOICE_MAX];
+        char choice[FLOW_CHOICE_MAX - FLOW_ASKING_MAX - 2];
+        char asking[FLOW_ASKING_MAX];
 };
 
 // A condition for flow_tick(), which waits for it, but no longer than a tick.
@@ -73,6 +75,7 @@ bool flow_cancelled(struct flow *flow);
 void flow_wake(struct flow *flow);              // the conversation
 void flow_report(struct flow *flow, bool last); // progress, at most four times a second unless it is the last
 void flow_choose(struct flow *flow, unsigned level, const char *choice); // what was chosen and why, for people
+void flow_choose_asking(struct flow *flow, const char *asking); // the same of what is asked first; "" for nothing
 void flow_state(struct flow *flow, Drover__TransferState *ret,
                 char choice[FLOW_CHOICE_MAX]); // whose texts are the flow's and `choice`
 // The reason, or 0 if there is none. Prefixed with the disk's name.

@@ -28,6 +28,7 @@ struct recalled {
         char job[NAME], disk[NAME];
         uint8_t version[SOURCE_VERSION_BYTES];
         bool versioned;
+        atomic_uint_least64_t link;
         pthread_mutex_t mutex; // of what follows
         struct chunk *buckets[BUCKETS];
 };
@@ -179,4 +180,12 @@ bool recalled_sent(struct recalled *recalled, uint64_t block) {
                 chunk->sent[n / 64] |= 1ull << (n % 64);
         pthread_mutex_unlock(&recalled->mutex);
         return before;
+}
+
+uint64_t recalled_link(const struct recalled *recalled) {
+        return atomic_load(&recalled->link);
+}
+
+void recalled_set_link(struct recalled *recalled, uint64_t link) {
+        atomic_store(&recalled->link, link);
 }

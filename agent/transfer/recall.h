@@ -24,5 +24,8 @@ void recall_give_back(struct recall *recall, struct recalled *recalled); // NULL
 void recalled_free(struct recalled *recalled);                           // nobody will ask for it again; NULL is fine
 bool recalled_get(struct recalled *recalled, uint64_t block, uint8_t ret[DIGEST_HASH]);
 void recalled_put(struct recalled *recalled, uint64_t block, const uint8_t hash[DIGEST_HASH]);
+// What the link was last seen to take, bytes a second; 0: not known.
+uint64_t recalled_link(const struct recalled *recalled);
+void recalled_set_link(struct recalled *recalled, uint64_t link);
 // It has been given to the network; returns whether that had happened before.
 bool recalled_sent(struct recalled *recalled, uint64_t block);

@@ -61,7 +61,8 @@ static int hear_done(struct sender *sender, const Drover__DataDone *done, struct
 static int hear_have(struct sender *sender, const Drover__DataHave *have, struct error *err) {
         struct readers *readers = &sender->readers;
         if (have->last && have->has_other && !readers->asker)
-                readers->asker = asking_new(&sender->copy.flow, &sender->talk, readers->source, &sender->coding);
+                readers->asker = asking_new(&sender->copy.flow, &sender->talk, readers->source, &sender->coding,
+                                            readers->recalled);
         return have_add(readers->have, have, err);
 }
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * agent/transfer/asking, answering, worth: over a slow link what the sink's host has already does not travel, and
+ * agent/transfer/asking, answering: over a slow link what the sink's host has already does not travel, and
  * whatever becomes of it meanwhile, the image that arrives is the source's.
  */
 #include "agent/transfer/answering.h"
 #include "agent/transfer/asking.h"
-#include "agent/transfer/worth.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -201,79 +200,6 @@ static void a_candidate_that_changes_meanwhile_harms_nothing(void **state) {
         trial_close(&trial);
 }
 
-static void on_a_fast_link_nothing_is_asked(void **state) {
-        (void) state;
-        struct worth worth = {0};
-        struct worth_now now = {.ms = 1000};
-        for (unsigned i = 0; i < WORTH_FIRST; i++, now.sent += MIB)
-                assert_false(worth_asking(&worth, &now));
-        now.ms += 1000; // however busy the processors are
-        now.waited_us += WORTH_WAIT_MS * 1000 - 1;
-        for (unsigned i = 0; i < 100; i++) {
-                assert_false(worth_asking(&worth, &now));
-                now.ms += 10;
-                now.sent += 4 * MIB;
-        }
-        assert_int_equal(worth.link, WORTH_IS_FAST);
-}
-
-static void on_a_slow_link_all_is_asked(void **state) {
-        (void) state;
-        struct worth worth = {0};
-        struct worth_now now = {.ms = 1000};
-        for (unsigned i = 0; i < WORTH_FIRST; i++, now.sent += MIB / 2)
-                assert_false(worth_asking(&worth, &now));
-        assert_true(worth_asking(&worth, &now)); // not known yet: asking is no loss
-        now.waited_us += WORTH_WAIT_MS * 1000;
-        now.sent += 100 * MIB;
-        assert_true(worth_asking(&worth, &now));
-        assert_int_equal(worth.link, WORTH_IS_SLOW);
-}
-
-static void a_link_that_becomes_slow_is_noticed(void **state) {
-        (void) state;
-        struct worth worth = {.link = WORTH_IS_FAST, .looked_ms = 1000};
-        struct worth_now now = {.ms = 1000 + WORTH_LOOK_MS, .sent = 10 * MIB};
-        assert_false(worth_asking(&worth, &now)); // slow, but nobody waits for the network
-        now.ms += WORTH_LOOK_MS;
-        now.sent += 100 * MIB;
-        now.waited_us += WORTH_LOOK_MS * 1000;
-        assert_false(worth_asking(&worth, &now)); // waited for, but fast
-        now.ms += WORTH_LOOK_MS;
-        now.sent += 10 * MIB;
-        now.waited_us += WORTH_LOOK_MS * 1000;
-        assert_true(worth_asking(&worth, &now));
-}
-
-static void a_low_rate_is_a_slow_link(void **state) {
-        (void) state;
-        struct worth worth = {.link = WORTH_IS_FAST, .looked_ms = 1};
-        struct worth_now now = {.ms = 1, .rate = SLOW};
-        assert_true(worth_asking(&worth, &now));
-        now.rate = 2 * WORTH_SLOW;
-        assert_false(worth_asking(&worth, &now));
-        now.rate = 0; // lifted
-        assert_false(worth_asking(&worth, &now));
-}
-
-static void asking_in_vain_pauses_and_begins_again(void **state) {
-        (void) state;
-        struct worth worth = {.link = WORTH_IS_SLOW, .looked_ms = 1};
-        struct worth_now now = {.ms = 1000};
-        for (unsigned i = 0; i < WORTH_SAMPLE / 16; i++)
-                worth_learn(&worth, 16, 0);
-        for (unsigned pause = WORTH_PAUSE; pause < 1000; pause *= 2) {
-                for (unsigned i = 0; i < (pause < WORTH_PAUSE_MAX ? pause : WORTH_PAUSE_MAX); i++)
-                        assert_false(worth_asking(&worth, &now));
-                assert_true(worth_asking(&worth, &now));
-                for (unsigned i = 0; i < WORTH_SAMPLE / 16 && pause < 500; i++)
-                        worth_learn(&worth, 16, 0);
-        }
-        for (unsigned i = 0; i < WORTH_SAMPLE / 16; i++)
-                worth_learn(&worth, 16, 16 * 16 / 10);
-        assert_true(worth_asking(&worth, &now));
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_the_sinks_host_has_does_not_travel),
@@ -282,11 +208,6 @@ int main(void) {
                 cmocka_unit_test(what_is_elsewhere_in_the_candidate_is_found_by_the_index),
                 cmocka_unit_test(where_nothing_is_found_asking_ends),
                 cmocka_unit_test(a_candidate_that_changes_meanwhile_harms_nothing),
-                cmocka_unit_test(on_a_fast_link_nothing_is_asked),
-                cmocka_unit_test(on_a_slow_link_all_is_asked),
-                cmocka_unit_test(a_link_that_becomes_slow_is_noticed),
-                cmocka_unit_test(a_low_rate_is_a_slow_link),
-                cmocka_unit_test(asking_in_vain_pauses_and_begins_again),
         };
         return cmocka_run_group_tests(tests, rig_up, rig_down);
 }
