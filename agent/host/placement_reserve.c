@@ -493,7 +493,9 @@ static int put(const struct reserve *reserve, struct error *err) {
         for (unsigned i = 0; i < reserve->n_holds; i++)
                 if (fault_point("agent.reserve.before-hold", err) < 0 ||
                     journal_hold_put(reserve->custody->journal, &reserve->holds[i], err) < 0 ||
-                    (reserve->holds[i].device && placement_volume_make(reserve->custody, &reserve->holds[i], err) < 0))
+                    (reserve->holds[i].device &&
+                     placement_volume_make(reserve->custody, &reserve->holds[i],
+                                           hold_of(reserve, reserve->holds[i].item) != NULL, err) < 0))
                         return -1;
         return fault_point("agent.reserve.done", err);
 }

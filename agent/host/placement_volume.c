@@ -50,18 +50,26 @@ static int note(const struct custody *custody, const struct hold *hold, const st
         return custody_set_fact(custody, fact, volume->key, err);
 }
 
-int placement_volume_make(const struct custody *custody, const struct hold *hold, struct error *err) {
+// What stands at that name now, if anything does, is not ours, and nothing may say so.
+static int give_up(const struct custody *custody, const struct hold *hold, struct error *err) {
+        struct error ignored = ERROR_INIT;
+        journal_hold_remove(custody->journal, hold->job, hold->item, &ignored);
+        error_clear(&ignored);
+        return error_prefix(err, "%s", hold->item);
+}
+
+int placement_volume_make(const struct custody *custody, const struct hold *hold, bool known, struct error *err) {
         struct volume volume;
-        int found = look(custody, hold, true, &volume, err);
-        if (found < 0 || fault_point("agent.reserve.before-volume", err) < 0)
+        struct error why = ERROR_INIT;
+        if (fault_point("agent.reserve.before-volume", err) < 0)
                 return -1;
-        if (!found && volume_make(custody->conn, hold->directory, hold->name, hold->bytes, &volume, err) < 0) {
-                // What stands at that name now, if anything does, is not ours: nothing is left that says so.
-                struct error ignored = ERROR_INIT;
-                journal_hold_remove(custody->journal, hold->job, hold->item, &ignored);
-                error_clear(&ignored);
-                return error_prefix(err, "%s", hold->item);
-        }
+        int found = look(custody, hold, known, &volume, &why);
+        if (found < 0 && err)
+                *err = why;
+        if (found < 0)
+                return why.code == ERROR_CONFLICT ? give_up(custody, hold, err) : -1;
+        if (!found && volume_make(custody->conn, hold->directory, hold->name, hold->bytes, &volume, err) < 0)
+                return give_up(custody, hold, err);
         if (fault_point("agent.reserve.volume", err) < 0)
                 return -1;
         return note(custody, hold, &volume, err);

@@ -16,8 +16,9 @@
 // Whether a volume stands at the hold's name, and is this job's: 1 ours, 0 there is none, -1. ERROR_CONFLICT when it is
 // not ours. `known`: the hold has been committed.
 int placement_volume_look(const struct custody *custody, const struct hold *hold, bool known, struct error *err);
-// Of a hold that is committed: the volume made and noted, once.
-int placement_volume_make(const struct custody *custody, const struct hold *hold, struct error *err);
+// Of a hold that is committed: the volume made and noted, once. `known`: it was committed by an earlier run. When the
+// volume cannot be made, the hold goes.
+int placement_volume_make(const struct custody *custody, const struct hold *hold, bool known, struct error *err);
 // Open for the copy, read-write and claimed, with its record of what was verified.
 int placement_volume_resume(const struct custody *custody, const struct hold *hold, struct hold_partial *ret,
                             struct error *err);
