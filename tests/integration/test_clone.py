@@ -257,14 +257,52 @@ def test_fault_31_an_original_that_is_started_meanwhile_ends_the_clone(lab, name
     assert images(lab, OTHER, name) == [] and leftovers(lab, OTHER) == [] and defined_on(lab, HOSTS, name) == []
 
 
-def test_fault_74_a_cancelled_clone_leaves_nothing(lab, name):
+@pytest.mark.parametrize("target,step", [(OTHER, s) for s in ("check", "reserve", "hold", "receive-vda", "define", "verify", "confirm", "commit")] +
+                         [(ONE, "copy-vda")], ids=lambda value: value.split("/")[0])
+def test_fault_74_a_clone_that_is_cancelled_at_any_step_leaves_nothing(lab, name, target, step):
     faults = Faults(lab, "controller")
+    point = f"controller.{step}.{'before' if step == 'commit' else 'intent'}"
     before = known(lab, TEMPLATE)
-    faults.set("controller.define.before", "hold")
-    ident = lab.drover("vm", "clone", TEMPLATE, f"{OTHER}/{name}", "--detach")["id"]
-    wait_for("define reached", 30, lambda: faults.held("controller.define.before"))
+    faults.set(point, "hold")
+    ident = lab.drover("vm", "clone", TEMPLATE, f"{target}/{name}", "--detach")["id"]
+    wait_for(f"{step} reached", 30, lambda: faults.held(point))
     lab.drover("job", "cancel", ident)
     faults.clear()
-    assert wait_job(lab, ident)["state"] == "cancelled"
-    assert images(lab, OTHER, name) == [] and leftovers(lab, OTHER) == [] and defined_on(lab, HOSTS, name) == []
+    ended = wait_job(lab, ident)
+    assert ended["state"] == "cancelled" and ended["error"]["code"] == "cancelled", ended
+    assert images(lab, target, name) == [] and leftovers(lab, target) == [] and defined_on(lab, HOSTS, name) == []
     assert_untouched(lab, before)
+
+
+def test_fault_71_a_clone_is_counted_by_what_it_can_grow_to(lab, name):
+    lab.exec(ONE, "qemu-img", "create", "-q", "-f", "qcow2", f"{POOL}/{name}-o.qcow2", "100T")
+    define(lab, ONE, domain_xml(f"{name}-o", disk_xml(f"{POOL}/{name}-o.qcow2")))
+    known(lab, f"{name}-o")
+    for host in HOSTS:
+        error = refusal(lab, f"{name}-o", f"{host}/{name}")
+        assert error.exit == 7 and f"its disks can grow to 100.0 TiB and pool default at {host} has " in error.error["message"]
+    undefine(lab, ONE, f"{name}-o")
+
+
+def test_snapshots_that_a_clone_can_go_back_to_come_along_and_the_others_are_named(lab, name, running):
+    lab.virsh(ONE, "snapshot-create-as", running, "live")
+    lab.virsh(ONE, "destroy", running)
+    lab.virsh(ONE, "snapshot-create-as", running, "clean")
+    wait_for("both are known", 15, lambda: known(lab, running)["state"] == "shut off" and len(lab.drover("vm", "show", running)["snapshots"]) == 2)
+    plan = clone(lab, running, f"{OTHER}/{name}", "--plan")
+    assert plan["warnings"] == [f"1 snapshot of {running} stays with it: taken while it ran, they would wake up with its addresses"]
+    done = clone(lab, running, f"{OTHER}/{name}")
+    said = ["the clone does not know the snapshot live: it holds memory of the VM that was cloned, with that one's addresses"]
+    assert done["warnings"] == said
+    lab.kill("controller")
+    lab.start("controller")
+    lab.wait_online()
+    assert job(lab, done["id"])["warnings"] == said
+    assert lab.virsh(OTHER, "snapshot-list", name, "--name").split() == ["clean"]
+    lab.virsh(OTHER, "snapshot-revert", name, "clean")
+    linked = clone(lab, running, f"{ONE}/{name}-l", "--linked")
+    assert len(linked["warnings"]) == 2 and all(w.endswith(": its images do not hold it") for w in linked["warnings"])
+    for host, vm in ((ONE, running), (OTHER, name)):
+        lab.exec(host, "virsh", "undefine", vm, "--snapshots-metadata", check=False)
+    lab.exec(ONE, "sh", "-c", f"virsh undefine {name}-l; chattr -i {POOL}/{name}*", check=False)
+

@@ -267,7 +267,7 @@ class TestWhatItHas:
         redefine(lab, vm, domain_xml(vm, disk_xml(image)))
         assert list(refusals(lab, vm)) == ["backing-chain"]
 
-    def test_fault_34_and_54_a_qcow2_that_is_told_to_be_raw_stays_raw(self, lab, vm):
+    def test_fault_34_54_a_qcow2_that_is_told_to_be_raw_stays_raw(self, lab, vm):
         image = new_image(lab, HERE, f"{vm}-guest.img", "1M", "qcow2", "-u", "-F", "raw", "-b", "/etc/shadow")
         redefine(lab, vm, domain_xml(vm, disk_xml(image, format="raw")))
         assert nothing_in_the_way(lab, vm)

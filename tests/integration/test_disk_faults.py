@@ -207,6 +207,18 @@ def test_fault_30_a_vm_that_is_undefined_in_the_middle_of_the_copy(lab, vm):
     assert_as_before(lab, vm, f"{POOL}/{vm}.raw", data)  # and is defined again
 
 
+def test_fault_30_an_image_that_gets_another_size_in_the_middle_of_the_copy(lab, vm):
+    data = new_vm(lab, vm)
+    ident, go_on = hold_in_copy(lab, vm)
+    lab.exec(HERE, "truncate", "-s", "+1M", f"{POOL}/.drover/{ident}.vda.held")
+    go_on()
+    ended = wait_job(lab, ident)
+    assert ended["state"] == "failed" and "the image has 26214400 bytes, and 25165824 when it was fenced" in ended["error"]["message"], ended
+    assert images(lab, THERE, vm) == [] and leftovers(lab, THERE) == [] and leftovers(lab, HERE) == []
+    assert defined_on(lab, HOSTS, vm) == [HERE]
+    assert lab.exec(HERE, "sh", "-c", f"head -c 24M {POOL}/{vm}.raw | sha256sum").stdout.split()[0] == data
+
+
 def test_fault_30_what_is_fenced_is_what_is_copied(lab, vm):
     """A disk that grows after the plan and before the fence arrives as long as it has become."""
     new_vm(lab, vm)

@@ -129,12 +129,14 @@ def test_what_is_no_move_is_not_taken_back(lab, vm):
     assert error.exit == 6 and error.error["message"] == f"job {started} is a vm.start, and only a move can be taken back"
 
 
-def test_fault_74_a_cancelled_undo_leaves_the_vm_where_it_is(lab, vm):
+@pytest.mark.parametrize("step", ["check", "fence", "revive", "confirm", "commit"])
+def test_fault_74_an_undo_that_is_cancelled_at_any_step_leaves_the_vm_where_it_is(lab, vm, step):
     moved = move(lab, vm)
     faults = Faults(lab, "controller")
-    faults.set("controller.confirm.before", "hold")
+    point = f"controller.{step}.{'before' if step == 'commit' else 'intent'}"
+    faults.set(point, "hold")
     ident = undo(lab, moved, "--detach")["id"]
-    wait_for("confirm reached", 30, lambda: faults.held("controller.confirm.before"))
+    wait_for(f"{step} reached", 30, lambda: faults.held(point))
     lab.drover("job", "cancel", ident)
     faults.clear()
     assert wait_job(lab, ident)["state"] == "cancelled"

@@ -5,21 +5,25 @@
  */
 #include "transfer_rig.h"
 #include "common/frame.h"
+#include <netinet/tcp.h>
 
 #define RELAY DROVER__TRANSFER_PATH__PATH_RELAY
 
 enum { STREAMS = 2 }; // the conversation and one that carries blocks
 
 struct relay {
-        enum { HONEST, REFUSES, TALKS_ON, CUTS, FLIPS, IS_NO_CONTROLLER } nature;
+        enum { HONEST, DRIPS, REFUSES, TALKS_ON, CUTS, FLIPS, REPEATS, SWAPS, IS_NO_CONTROLLER } nature;
         int listener;
         uint16_t port;
         int sides[2][STREAMS];
         bool saw_plain_text, saw_wrong_hello;
+        uint64_t dripped;
         uint64_t relayed;
         atomic_bool ended;
         pthread_t thread;
 };
+
+#define DRIPPED (256u << 10)
 
 static const char mark[] = "this stands in the image and must not be seen by anyone on the way";
 
@@ -104,6 +108,18 @@ static void hand_over(SSL *ssl, const struct relay *relay) {
         SSL_free(ssl); // the socket stays
 }
 
+// The first bytes of each connection one by one; after them as many at once as its buffer takes: what was written in
+// several pieces arrives in one.
+static bool drip(struct relay *relay, int to, const uint8_t *bytes, ssize_t n) {
+        static const int one = 1;
+        setsockopt(to, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        for (ssize_t i = 0; i < n; i++)
+                if (send(to, bytes + i, 1, MSG_NOSIGNAL) != 1)
+                        return false;
+        relay->dripped += (uint64_t) n;
+        return true;
+}
+
 static bool splice_once(struct relay *relay, int from, int to) {
         uint8_t bytes[16384];
         ssize_t n = recv(from, bytes, sizeof bytes, 0);
@@ -115,6 +131,16 @@ static bool splice_once(struct relay *relay, int from, int to) {
                 return false;
         if (relay->nature == FLIPS && relay->relayed > MIB)
                 bytes[n / 2] ^= 1;
+        if (relay->nature == REPEATS && relay->relayed > MIB && send(to, bytes, (size_t) n, MSG_NOSIGNAL) != n)
+                return false;
+        if (relay->nature == SWAPS && relay->relayed > MIB && n > 64) {
+                uint8_t half[8192];
+                memcpy(half, bytes, (size_t) n / 2);
+                memmove(bytes, bytes + n / 2, (size_t) n / 2);
+                memcpy(bytes + n / 2, half, (size_t) n / 2);
+        }
+        if (relay->nature == DRIPS && relay->dripped < DRIPPED)
+                return drip(relay, to, bytes, n);
         return send(to, bytes, (size_t) n, MSG_NOSIGNAL) == n;
 }
 
@@ -228,11 +254,27 @@ static void fault_06_a_relayed_image_arrives_and_the_relay_sees_no_plain_text(vo
         end(&pair);
 }
 
-static void fault_06_a_relay_that_changes_a_byte_is_found(void **state) {
+// Through the handshakes, hellos and the first frames of both streams.
+static void fault_05_bytes_that_come_one_by_one_make_the_same_image(void **state) {
         (void) state;
         struct relay relay;
         struct rig_pair pair;
-        relay_start(&relay, FLIPS);
+        relay_start(&relay, DRIPS);
+        pair_of(&pair, 3 * MIB + 333);
+        rig_pair_run(&pair);
+        relay_end(&relay);
+        rig_assert_ok(&pair.source);
+        rig_assert_ok(&pair.sink);
+        rig_assert_same(pair.source.fd, pair.sink.fd);
+        assert_string_equal(pair.source.digest, pair.sink.digest);
+        assert_true(relay.dripped >= DRIPPED);
+        end(&pair);
+}
+
+static void assert_found(int nature) {
+        struct relay relay;
+        struct rig_pair pair;
+        relay_start(&relay, nature);
         pair_of(&pair, 9 * MIB);
         rig_pair_run(&pair);
         relay_end(&relay);
@@ -240,6 +282,17 @@ static void fault_06_a_relay_that_changes_a_byte_is_found(void **state) {
         assert_int_equal(pair.sink.err.code, ERROR_TLS);
         assert_non_null(strstr(pair.sink.err.message, ": a record was damaged or forged on its way"));
         end(&pair);
+}
+
+static void fault_06_a_relay_that_changes_a_byte_is_found(void **state) {
+        (void) state;
+        assert_found(FLIPS);
+}
+
+static void fault_06_a_relay_that_repeats_or_swaps_is_found(void **state) {
+        (void) state;
+        assert_found(REPEATS);
+        assert_found(SWAPS);
 }
 
 static void fault_06_a_relay_that_truncates_is_found(void **state) {
@@ -314,7 +367,9 @@ static void without_a_controllers_address_there_is_no_relay(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(fault_06_a_relayed_image_arrives_and_the_relay_sees_no_plain_text),
+                cmocka_unit_test(fault_05_bytes_that_come_one_by_one_make_the_same_image),
                 cmocka_unit_test(fault_06_a_relay_that_changes_a_byte_is_found),
+                cmocka_unit_test(fault_06_a_relay_that_repeats_or_swaps_is_found),
                 cmocka_unit_test(fault_06_a_relay_that_truncates_is_found),
                 cmocka_unit_test(what_the_relay_refuses_is_said),
                 cmocka_unit_test(a_relay_that_talks_on_is_left),

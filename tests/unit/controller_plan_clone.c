@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/cleanup.h"
 #include "controller/job/plan.h"
 #include "fleet_fixture.h"
 
@@ -311,7 +312,7 @@ static void assert_malformed(const char *message) {
         assert_error(err, ERROR_INVALID, message);
 }
 
-static void fault_48_a_request_that_makes_no_sense_is_refused(void **state) {
+static void a_request_that_makes_no_sense_is_refused(void **state) {
         (void) state;
         off();
         new_request("lyon/kvm1", "");
@@ -325,6 +326,22 @@ static void fault_48_a_request_that_makes_no_sense_is_refused(void **state) {
         new_request("lyon/kvm1", "erp-2");
         move.purge_source = true;
         assert_malformed("a clone keeps its original: --purge-source is not for it");
+}
+
+static void fault_48_a_clones_name_is_checked_where_it_is_decoded(void **state) {
+        (void) state;
+        static const char *const bad[] = {"../erp", "a/b", "a\nb", "-rf", ".hidden", "\xff"};
+        char longest[4097];
+        struct error err = ERROR_INIT;
+        off();
+        memset(longest, 'n', sizeof(longest) - 1);
+        longest[sizeof(longest) - 1] = '\0';
+        for (size_t i = 0; i <= ARRAY_SIZE(bad); i++) {
+                new_request("lyon/kvm1", i < ARRAY_SIZE(bad) ? bad[i] : longest);
+                assert_int_equal(plan_clone(fleet, &request, NULL, &plan, &err), -1);
+                assert_int_equal(err.code, ERROR_INVALID);
+                assert_memory_equal(err.message, "the clone's name: ", 18);
+        }
 }
 
 static void add_snapshot(const char *state) {
@@ -387,7 +404,8 @@ int main(void) {
                 FLEET_TEST(a_linked_clone_of_a_running_vm_is_refused_whatever_may_be_stopped),
                 FLEET_TEST(what_only_keeps_a_vm_from_leaving_is_no_obstacle_to_its_clones),
                 FLEET_TEST(clones_share_their_original_and_a_move_does_not),
-                FLEET_TEST(fault_48_a_request_that_makes_no_sense_is_refused),
+                FLEET_TEST(a_request_that_makes_no_sense_is_refused),
+                FLEET_TEST(fault_48_a_clones_name_is_checked_where_it_is_decoded),
                 FLEET_TEST(snapshots_that_the_clone_can_go_back_to_come_along_and_the_others_are_counted),
                 FLEET_TEST(new_images_hold_no_snapshots_and_that_is_said),
         };
