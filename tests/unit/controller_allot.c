@@ -118,7 +118,7 @@ static void check_fair(const struct allot_transfer *all, size_t n, const struct 
 static void any_mixture_is_fair(void **state) {
         (void) state;
         static const char *const sites[] = {"lyon", "nantes", "paris", "rome", "brest"};
-        static char jobs[40][8];
+        static char jobs[40][24];
         srand(7);
         for (unsigned round = 0; round < 300; round++) {
                 struct allot_line some[5];
