@@ -101,7 +101,7 @@ def domain_xml(lab, node, name, disks, options):
     {firmware_xml(name) if options.uefi else ''}
     <kernel>{BOOT}/{'vmlinuz' if options.uefi else 'vmlinux'}</kernel>
     <initrd>{BOOT}/initrd</initrd>
-    <cmdline>console=ttyS0 quiet panic=1 mitigations=off lab.name={html.escape(name)}</cmdline>
+    <cmdline>console=ttyS0 quiet panic=1 mitigations=off cryptomgr.notests init_on_alloc=0 lab.name={html.escape(name)}</cmdline>
   </os>
   <features><acpi/></features>
   <clock offset='utc'/>
