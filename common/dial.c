@@ -16,7 +16,9 @@
 #include <string.h>
 
 #define KEEPALIVE_S       30
-#define UNACKNOWLEDGED_MS 60000 // the kernel gives up on a peer that acknowledges nothing for so long
+#define UNACKNOWLEDGED_MS 60000  // the kernel gives up on a peer that acknowledges nothing for so long
+#define AGAIN_MS          2000   // at least so often what is not acknowledged is sent again: it is little
+#define AGAIN_BULK_MS     120000 // the kernel's own: it is much, and may be under way for longer
 // What is said goes before what is carried (fault 4): RFC 2474 and 8622, and TC_PRIO_* of the kernel.
 #define CLASS_CONTROL    (18 << 2) // AF21
 #define CLASS_BULK       (1 << 2)  // LE
@@ -85,6 +87,16 @@ void dial_close_tcp(uv_tcp_t *tcp) {
         uv_close((uv_handle_t *) tcp, on_tcp_closed);
 }
 
+// In <linux/tcp.h> since Linux 6.15, which no file can have together with the C library's <netinet/tcp.h>.
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44
+#endif
+
+// So a line that comes back is noticed soon.
+static void set_liveliness(int fd, unsigned milliseconds) {
+        setsockopt(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, &milliseconds, sizeof(milliseconds));
+}
+
 static void set_impatience(int fd, unsigned milliseconds) {
         setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof(milliseconds));
 }
@@ -103,6 +115,7 @@ void dial_tune_tcp(uv_tcp_t *tcp) {
         if (uv_fileno((uv_handle_t *) tcp, &fd) < 0)
                 return;
         set_impatience(fd, UNACKNOWLEDGED_MS);
+        set_liveliness(fd, AGAIN_MS);
         set_class(fd, CLASS_CONTROL, PRIORITY_CONTROL);
 }
 
@@ -115,6 +128,7 @@ int dial_detach_tcp(const uv_tcp_t *tcp, int *ret_fd, struct error *err) {
         if (own < 0)
                 return error_errno(err, errno, "take the connection over");
         set_impatience(own, 0); // a transfer may pause for longer
+        set_liveliness(own, AGAIN_BULK_MS);
         set_class(own, CLASS_BULK, PRIORITY_BULK);
         *ret_fd = own;
         return 0;

@@ -17,9 +17,9 @@
 #include <sys/socket.h>
 #include <time.h>
 
-// Bulk gives way to what people wait for: class CS1, the queueing disciplines' band for bulk (TC_PRIO_BULK), and little
+// Bulk gives way to what people wait for: class LE, the queueing disciplines' band for bulk (TC_PRIO_BULK), and little
 // of it in the kernel that has not been sent.
-#define CLASS_BULK    0x20
+#define CLASS_BULK    (1 << 2)
 #define PRIORITY_BULK 2
 #define UNSENT_BULK   (256 << 10)
 // A connection that is not answered is tried again so often: the network may just have come back.

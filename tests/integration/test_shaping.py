@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Lines that are kept free: rates of sites and jobs on transfers under way, and control traffic beside them."""
 
+import json
 import re
 import time
 
@@ -195,3 +196,41 @@ def test_fault_02_over_a_forced_path_it_says_so_and_waits(lab, vm, standing):
     standing()
     done = wait_job(lab, job)
     assert done["state"] == "done" and (done["transfers"][0]["path"], done["transfers"][0]["attempt"]) == ("relay", 1)
+
+
+COUNTERS = """
+table inet marks {
+    counter bulk { }
+    counter bulk_otherwise { }
+    counter control { }
+    counter control_otherwise { }
+    chain comes {
+        type filter hook prerouting priority filter;
+        meta length < 100 return
+        tcp dport 7444 ip dscp 1 counter name bulk
+        tcp dport 7444 ip dscp != 1 counter name bulk_otherwise
+        tcp sport 7443 ip dscp 18 counter name control
+        tcp sport 7443 ip dscp != 18 counter name control_otherwise
+    }
+    chain goes {
+        type filter hook output priority filter;
+        meta length < 100 return
+        tcp dport 7443 ip dscp 18 counter name control
+        tcp dport 7443 ip dscp != 18 counter name control_otherwise
+    }
+}
+"""
+
+
+def test_packets_say_what_may_wait(lab, vm):
+    """Of all that is more than a bare acknowledgement: an image's bytes are marked as lower effort (LE), the rest as AF21."""
+    there = "nantes/kvm1"
+    lab.exec(there, "nft", "-f", "-", input=COUNTERS)
+    try:
+        lab.drover("vm", "move", vm, there, "--path", "direct")
+        lists = json.loads(lab.exec(there, "nft", "-j", "list", "counters").stdout)["nftables"]
+    finally:
+        lab.exec(there, "nft", "delete", "table", "inet", "marks")
+    counted = {c["counter"]["name"]: c["counter"] for c in lists if "counter" in c}
+    assert counted["bulk"]["bytes"] > 8 << 20 and counted["control"]["packets"] > 4, counted
+    assert counted["bulk_otherwise"]["packets"] == 0 and counted["control_otherwise"]["packets"] == 0, counted
