@@ -116,7 +116,7 @@ static void consider_hold(struct content *content, const struct hold *hold) {
         bool same_vm = strcmp(hold->vm_uuid, content->wanted->vm_uuid) == 0;
         bool same_item = strcmp(hold->item, content->wanted->item) == 0;
         if ((strcmp(hold->job, content->wanted->job) == 0 && same_item) || hold->kind == HOLD_PUBLISHED ||
-            strcmp(hold->item, HOLD_DOMAIN) == 0 || may_hang(content, hold->directory) ||
+            strcmp(hold->item, HOLD_DOMAIN) == 0 || hold->device || may_hang(content, hold->directory) ||
             hold_file_open(hold, HOLD_ASIDE, &fd, &bytes, NULL) < 0)
                 return;
         if (fstat(fd, &status) == 0 && is_content(&status)) {

@@ -124,7 +124,7 @@ int custody_device_purge(const struct custody *custody, const struct hold *hold,
                 return 0;
         }
         int found = volume_find(custody->conn, hold->directory, hold->name, &volume, err);
-        if (found < 0)
+        if (found < 0 || (!found && volume_check_pool(custody->conn, hold->directory, hold->name, err) < 0))
                 return -1;
         // Removed by hand, or in an earlier run, and perhaps made anew by somebody.
         if (!found || strcmp(volume.key, noted.key) != 0)

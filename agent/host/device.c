@@ -63,8 +63,12 @@ int device_count(dev_t device, uint64_t *ret_written, uint64_t *ret_life, struct
         _cleanup_(free_p) char *boot_id = buffer_steal_text(&boot);
         if (known < 0 || !stat || !counts(device) ||
             sscanf(stat, "%*s %*s %*s %*s %*s %*s %" SCNu64 " %*s %*s %*s %*s %*s %*s %" SCNu64, &written, &discarded) <
-                    1)
-                return error_set(err, ERROR_REFUSED, "the kernel does not count what is written to it");
+                    1) {
+                error_set(err, ERROR_REFUSED, "the kernel does not count what is written to it");
+                error_hint(err, "on the host: echo 1 > /sys/dev/block/%u:%u/queue/iostats", major(device),
+                           minor(device));
+                return -1;
+        }
         uint64_t life = mix(UINT64_C(0xcbf29ce484222325), boot_id);
         life = mix(life, sequence ? sequence : disk_sequence ? disk_sequence : "");
         *ret_written = written + discarded;

@@ -119,6 +119,8 @@ int placement_volume_discard(const struct custody *custody, const struct hold *h
                         *err = why;
                 return -1;
         }
+        if (found == 0 && volume_check_pool(custody->conn, hold->directory, hold->name, err) < 0)
+                return -1;
         if (journal_record_remove(custody->journal, hold->job, hold->item, err) < 0 ||
             fault_point("agent.discard.partial-removed", err) < 0 ||
             (found > 0 && volume_remove(custody->conn, hold->directory, hold->name, volume.key, err) < 0))

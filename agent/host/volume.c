@@ -111,6 +111,17 @@ int volume_find(virConnectPtr conn, const char *directory, const char *name, str
         return found;
 }
 
+int volume_check_pool(virConnectPtr conn, const char *directory, const char *name, struct error *err) {
+        _cleanup_(pool_free_p) virStoragePoolPtr pool = NULL;
+        LOCKED();
+        int found = find_pool(conn, directory, name, &pool, err);
+        if (found)
+                return found < 0 ? -1 : 0;
+        error_set(err, ERROR_REFUSED, "the pool of %s/%s is not active", directory, name);
+        error_hint(err, "on the host: virsh pool-list --all, and virsh pool-start");
+        return -1;
+}
+
 int volume_make(virConnectPtr conn, const char *directory, const char *name, uint64_t bytes, struct volume *ret,
                 struct error *err) {
         _cleanup_(pool_free_p) virStoragePoolPtr pool = NULL;
@@ -120,7 +131,7 @@ int volume_make(virConnectPtr conn, const char *directory, const char *name, uin
         if (found < 0)
                 return -1;
         if (!found)
-                return error_set(err, ERROR_NOT_FOUND, "no active pool makes volumes in %s", directory);
+                return error_set(err, ERROR_REFUSED, "no active pool makes volumes in %s", directory);
         _cleanup_(free_p) char *xml = memory_format(
                 "<volume><name>%s</name><capacity unit='bytes'>%llu</capacity>"
                 "<allocation unit='bytes'>%llu</allocation><target><format type='raw'/></target></volume>",

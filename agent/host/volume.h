@@ -20,6 +20,8 @@ int volume_pool(virConnectPtr conn, const char *pool, char *ret_directory, uint6
 int volume_check_name(const char *name, struct error *err); // one that LVM takes as well
 // By where it appears. 1, 0: there is none, or no active pool has it; -1.
 int volume_find(virConnectPtr conn, const char *directory, const char *name, struct volume *ret, struct error *err);
+// Whether an active pool makes volumes there; without one, nobody can tell whether a volume is there. ERROR_REFUSED.
+int volume_check_pool(virConnectPtr conn, const char *directory, const char *name, struct error *err);
 // Of at least so many bytes; what is in it is whatever was there on the disk before. ERROR_CONFLICT when there is one.
 int volume_make(virConnectPtr conn, const char *directory, const char *name, uint64_t bytes, struct volume *ret,
                 struct error *err);

@@ -208,8 +208,8 @@ def refusals(lab, vm, target, *options):
         return refused.error["hints"]
 
 
-def test_nobody_starts_or_writes_it_while_it_moves(lab):
-    """Fault 31: its definition is gone; what is written to its device all the same is noticed before the commit."""
+def test_fault_31_nobody_starts_or_writes_it_while_it_moves(lab):
+    """Its definition is gone; what is written to its device all the same is noticed before the commit."""
     path = on_device(lab)
     faults = Faults(lab, ONE)
     faults.set("agent.step.transfer_send.acted", "hold")
@@ -298,7 +298,7 @@ def volumes_after_refresh(lab, host):
     return volumes(lab, host)
 
 
-def test_a_pool_without_room_is_a_refusal_of_the_plan(lab):
+def test_fault_71_a_pool_without_room_is_a_refusal_of_the_plan(lab):
     on_device(lab)
     lab.virsh(OTHER, "vol-create-as", "vg", "big", "190M")
     lab.virsh(OTHER, "pool-refresh", "vg")  # of a volume alone libvirt tells nobody
