@@ -30,12 +30,23 @@ struct nbd_client {
 
 // ---- failures ----
 
+// "qemu-nbd: Failed to blk_new_open 'json:{...}': the reason". The description is ours, of descriptors' numbers.
+static void drop_description(struct error *err) {
+        static const char begin[] = "qemu-nbd: Failed to blk_new_open '";
+        const char *why = NULL;
+        if (err && strncmp(err->message, begin, sizeof(begin) - 1) == 0)
+                why = strstr(err->message, "}': ");
+        if (why)
+                memmove(err->message, why + 4, strlen(why + 4) + 1);
+}
+
 // What the server died of says more than that the connection is closed.
 static int died(struct nbd_client *client, struct error *err) {
         int status;
         if (!confined_wait(client->server.program, LAST_WORDS_MILLISECONDS, &status))
                 return 0;
         confined_ended(client->server.program, err);
+        drop_description(err);
         return 1;
 }
 

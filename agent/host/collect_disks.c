@@ -69,15 +69,25 @@ static void add_chain(Drover__Domain *domain, Drover__Disk *disk, bool active) {
         obstacle_add(domain, "backing-chain", hint, "disk %s: its image depends on %s", disk->target, paths[0]);
 }
 
+static void add_image_obstacle(Drover__Domain *domain, const Drover__Disk *disk, const struct error *why) {
+        bool missing = why->code == ERROR_NOT_FOUND;
+        _cleanup_(free_p) char *hint =
+                missing ? memory_format("put the image in its place, or remove the disk: virsh edit %s", domain->name)
+                : strcmp(disk->format, "vmdk") == 0
+                        ? memory_format("qemu-img convert -f vmdk -O qcow2 %s NEW, and virsh edit %s", disk->path,
+                                        domain->name)
+                        : memory_format("let the disk name a file that is an image of format %s: virsh edit %s",
+                                        disk->format, domain->name);
+        obstacle_add(domain, missing ? "image-missing" : "image", hint, "disk %s: %s", disk->target, why->message);
+}
+
 static void measure_file(Drover__Domain *domain, Drover__Disk *disk, bool active, bool fenced) {
         struct image image;
         struct error error = ERROR_INIT;
         if (image_inspect_at(AT_FDCWD, disk->path, disk->format, &image, &error) < 0) {
                 if (strcmp(disk->device, "disk") != 0 || (fenced && error.code == ERROR_NOT_FOUND))
                         return; // a medium is an obstacle by itself
-                const char *code = error.code == ERROR_NOT_FOUND ? "image-missing" : "image";
-                obstacle_add(domain, code, "put the image in its place, or remove the disk: virsh edit", "disk %s: %s",
-                             disk->target, error.message);
+                add_image_obstacle(domain, disk, &error);
                 return;
         }
         disk->capacity_bytes = image.virtual_bytes;

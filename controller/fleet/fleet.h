@@ -30,7 +30,8 @@ struct fleet_host {
         size_t n_vms;                // sorted by name
         uint64_t generation, serial; // of the inventory
         bool receiving;              // a whole picture is under way
-        size_t n_skipped;            // VMs left out of vms, because of a name or size that cannot be accepted
+        size_t n_skipped;            // VMs left out of vms, because of a name or size that cannot be accepted ...
+        char skipped_why[160];       // ... such as this
 };
 struct fleet_vm {
         struct fleet_host *host;

@@ -5,6 +5,7 @@
  */
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/utf8.h"
 #include "controller/fleet/fleet_private.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -41,6 +42,11 @@ static void warn_left_out(const struct fleet_host *host, size_t n, const struct 
         _cleanup_(free_p) char *name = memory_format("%s/%s", host->site, host->name);
         _cleanup_(free_p) char *count = memory_format("%zu", n);
         log_failure(LOG_LEVEL_WARNING, "a part of the inventory is left out", why, "host", name, "count", count, NULL);
+}
+
+static void keep_why(struct fleet_host *host, const struct error *why) {
+        snprintf(host->skipped_why, sizeof(host->skipped_why), "%.*s",
+                 (int) utf8_cut(why->message, sizeof(host->skipped_why) - 1), why->message);
 }
 
 // ---- one thing at a time ----
@@ -114,6 +120,8 @@ static void replace_domains(struct changed *changed, struct picture *picture) {
         changed->member->skipped = picture->skipped;
         picture->skipped = skipped;
         host->n_skipped = index_count(changed->member->skipped);
+        if (host->n_skipped > 0)
+                keep_why(host, &picture->why);
 }
 
 static void replace_shelf(struct changed *changed, enum shelf_kind kind, struct shelf *with) {
@@ -162,6 +170,7 @@ static void keep_skipped(struct changed *changed, const char *uuid, const struct
         char *text = memory_string(uuid);
         index_add(member->skipped, text, text);
         member->host.n_skipped++;
+        keep_why(&member->host, why);
         changed->host = true;
         warn_left_out(&member->host, 1, why);
 }

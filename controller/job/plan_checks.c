@@ -281,7 +281,9 @@ static void check_pool_exists(struct plan_context *context, const Drover__MoveDi
                 plan_refuse(context, "volume-exists",
                             memory_format("%s: volume %s exists in pool %s at %s", disk->target, disk->volume,
                                           disk->pool, where),
-                            memory_string("--pool POOL chooses another pool, --as NAME another name"));
+                            memory_string(context->clone
+                                                  ? "--pool POOL chooses another pool; or give the clone another name"
+                                                  : "--pool POOL chooses another pool, --as NAME another name"));
         }
 }
 

@@ -88,6 +88,14 @@ static bool is_among(const char *format, const char *const *formats, size_t n) {
         return false;
 }
 
+// An image that could not be looked into, whose size is unknown for that reason.
+static bool has_obstacle(const Drover__Domain *domain, const char *code) {
+        for (size_t i = 0; i < domain->n_obstacles; i++)
+                if (strncmp(domain->obstacles[i]->code, code, strlen(code)) == 0)
+                        return true;
+        return false;
+}
+
 static void check_converted(struct plan_context *context, const Drover__MoveDisk *disk) {
         static const char *const read[] = {"raw", "qcow2", "vmdk"};
         size_t snapshots = context->vm->domain->n_snapshots;
@@ -106,11 +114,10 @@ static void check_converted(struct plan_context *context, const Drover__MoveDisk
                                                   ? "--pool POOL chooses a pool of files, which keeps them"
                                                   : "--format keep",
                                           context->vm->domain->name));
-        if (disk->capacity_bytes == 0)
+        if (disk->capacity_bytes == 0 && !has_obstacle(context->vm->domain, "image"))
                 plan_refuse(context, "format",
-                            memory_format("%s: how large its disk is is not known, so room for it cannot be planned",
-                                          disk->target),
-                            NULL);
+                            memory_format("%s: its image is empty, so there is nothing to convert", disk->target),
+                            memory_string("--format keep"));
 }
 
 void plan_format_check(struct plan_context *context, const Drover__MoveDisk *disk) {

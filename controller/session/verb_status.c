@@ -105,8 +105,10 @@ static void look_at_link(struct survey *survey, const struct fleet_host *host, c
                     memory_string("systemctl enable --now systemd-timesyncd, on that host"),
                     "its clock is %" PRId64 " s %s", off < 0 ? -off : off, off < 0 ? "behind" : "ahead");
         if (host->n_skipped)
-                add(survey, SEVERITY_WARNING, name, memory_string("the controller's log says why"),
-                    "%zu VM%s cannot be shown", host->n_skipped, host->n_skipped == 1 ? "" : "s");
+                add(survey, SEVERITY_WARNING, name,
+                    memory_string("virsh domrename gives it a name that can be shown and moved"),
+                    "%zu VM%s cannot be shown: %s", host->n_skipped, host->n_skipped == 1 ? "" : "s",
+                    host->skipped_why);
 }
 
 // Once for each VM: where it comes first.

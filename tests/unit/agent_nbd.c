@@ -352,7 +352,7 @@ static void fault_54_a_file_of_another_format_is_refused(void **state) {
         _cleanup_(close_p) int fd = open_image("a", O_RDONLY);
         assert_int_equal(source_fails(fd, NBD_QCOW2, &err), -1);
         assert_int_equal(err.code, ERROR_IO);
-        assert_non_null(strstr(err.message, "Image is not in qcow2 format"));
+        assert_string_equal(err.message, "open the image: Image is not in qcow2 format");
 }
 
 static void fault_55_a_small_file_that_claims_64_tib_costs_little(void **state) {

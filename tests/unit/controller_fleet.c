@@ -293,6 +293,7 @@ static void fault_48_a_vm_with_an_odd_name_is_left_out_and_the_others_stay(void 
         assert_int_equal(apply(host, part), 0);
         expect_vms(host, "comptabilité 2 été=running");
         assert_int_equal(host->n_skipped, 2);
+        assert_string_equal(host->skipped_why, "VM name \"../etc\" begins with \".\"");
 
         part = part_of(1, 1);
         with_domain(part, VM_2, "-rf", "running"); // renamed to what cannot be shown

@@ -180,6 +180,16 @@ static void fault_57_a_format_is_one_of_three_words(void **state) {
         assert_error(err, ERROR_INVALID, "--format qcow2,file.filename=/etc/shadow: it is keep, qcow2 or raw");
 }
 
+static void an_empty_image_is_not_converted(void **state) {
+        (void) state;
+        erp()->disks[1]->capacity_bytes = 0;
+        ask("qcow2");
+        assert_int_equal(plan->n_refusals, 1);
+        assert_string_equal(plan->refusals[0]->message, "vdb: its image is empty, so there is nothing to convert");
+        assert_string_equal(plan->refusals[0]->hint, "--format keep");
+        done();
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 FLEET_TEST(images_of_the_wanted_format_travel_as_they_are),
@@ -190,6 +200,7 @@ int main(void) {
                 FLEET_TEST(snapshots_in_an_image_that_would_be_lost_are_refused),
                 FLEET_TEST(fault_71_a_converted_image_counts_with_its_disk),
                 FLEET_TEST(fault_57_a_format_is_one_of_three_words),
+                FLEET_TEST(an_empty_image_is_not_converted),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
