@@ -140,7 +140,8 @@ int state_discard(const char *directory, struct error *err) {
         for (size_t i = 0; i < ARRAY_SIZE(files); i++)
                 if (remove_file(directory, files[i], err) < 0 || file_sync_directory(fd, err) < 0)
                         return -1;
-        return 0;
+        _cleanup_(free_p) char *records = state_path(directory, "ranges"); // of the journal (journal_record_open)
+        return file_remove_tree(records, err);
 }
 
 static int write_certificate(const char *directory, const char *name, X509 *certificate, struct error *err) {
