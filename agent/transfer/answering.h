@@ -9,7 +9,7 @@
 #include "agent/reuse/reuse.h"
 #include "agent/transfer/answerer.h"
 
-#define ANSWERING_BUFFERS 24u
+#define ANSWERING_BUFFERS 12u
 
 struct answerer *answering_new(struct reuse *reuse);
 void answering_free(struct answerer *answerer); // after the transfer; NULL is fine

@@ -13,7 +13,7 @@
 #include "agent/transfer/talk.h"
 
 #define ASKING_SPAN    192u // blocks; less than DIGEST_EARLY_MAX, or the sink's digest would wait for what it waits for
-#define ASKING_BUFFERS 24u
+#define ASKING_BUFFERS 12u
 #define ASKING_BATCH   8u // blocks in a message
 
 // The source is asked from the readers' threads. free it by its ops.
