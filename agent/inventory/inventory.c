@@ -24,6 +24,8 @@
 #define MERGE_MS        50u    // a burst of events is one reading
 #define PASS_MS         60000u // what no event tells: sizes, bridges
 #define UNREAD_RETRY_MS 5000u  // after a picture without libvirt
+#define UNWELL_MS       10000u // no event tells that an image is in its place again
+#define UNWELL_MAX      64u    // VMs that are looked at so often
 #define DIRTY_MAX       1024u  // single domains; more: read everything
 
 struct inventory {
@@ -217,16 +219,33 @@ static void send_found(struct inventory *inventory, struct reading *reading) {
         }
 }
 
+static bool lacks_an_image(const Drover__Domain *domain) {
+        for (size_t i = 0; i < domain->n_obstacles; i++)
+                if (strncmp(domain->obstacles[i]->code, "image", 5) == 0)
+                        return true;
+        return false;
+}
+
+// Whoever has mended what a plan complained of asks again at once, and is not to be told the same for a minute.
+static void mark_unwell(struct inventory *inventory, const struct reading *reading) {
+        for (size_t i = 0; i < reading->n_domains && inventory->n_uuids < UNWELL_MAX; i++)
+                if (lacks_an_image(reading->domains[i]))
+                        mark_domain(inventory, reading->domains[i]->uuid);
+}
+
 static void on_read(void *data) {
         struct reading *reading = data;
         struct inventory *inventory = reading->owner;
         bool large = reading->everything;
         if (inventory) {
+                bool more = is_dirty(inventory);
                 inventory->reading = NULL;
-                if (inventory->online && reading->began == inventory->began)
+                if (inventory->online && reading->began == inventory->began) {
+                        mark_unwell(inventory, reading);
                         send_found(inventory, reading);
+                }
                 if (is_dirty(inventory))
-                        schedule(inventory, MERGE_MS);
+                        schedule(inventory, more ? MERGE_MS : UNWELL_MS);
                 if (inventory->whole_due) // of another link, or libvirt is away
                         schedule(inventory, reading->began == inventory->began ? UNREAD_RETRY_MS : 0);
         }

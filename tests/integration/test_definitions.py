@@ -241,6 +241,8 @@ class TestWhatItHas:
         redefine(lab, vm, domain_xml(vm, disk_xml(f"{POOL}/{vm}-gone.qcow2")))
         said = refusals(lab, vm)
         assert len(said) == 1 and f"{vm}-gone.qcow2" in str(said) and "vda" in str(said)
+        new_image(lab, HERE, f"{vm}-gone.qcow2")  # in its place again, of which no event tells
+        wait_for("that is seen before the next look at everything", 15, lambda: nothing_in_the_way(lab, vm))
 
     def test_an_image_outside_of_every_pool(self, lab, vm):
         lab.exec(HERE, "sh", "-c", f"mkdir -p /var/lib/libvirt/loose && mv {POOL}/{vm}.qcow2 /var/lib/libvirt/loose/")
