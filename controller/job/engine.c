@@ -125,7 +125,8 @@ static int retry_group(struct job *job, unsigned group, struct error *err) {
         FOR_GROUP(step, job, group) {
                 if (step->state != STEP_FAILED && !step->kind->copies)
                         continue;
-                if (step->state == STEP_FAILED)
+                step->before[0] = '\0';
+                if (step->state == STEP_FAILED && step->error.code != ERROR_CANCELLED) // which only echoes the other's
                         snprintf(step->before, sizeof(step->before), "attempt %u: %.*s", step->row.attempt,
                                  (int) utf8_cut(step->error.message, 140), step->error.message);
                 step->state = STEP_PENDING;
