@@ -97,7 +97,7 @@ static void line_carries(uint64_t bytes, unsigned took, uint64_t rate) {
         runner_on_progress(runner, LYON, &progress);
         Drover__AgentResult *result = new (Drover__AgentResult);
         drover__agent_result__init(result);
-        fill_result(open_question(job, "receive-vda")->request, result);
+        fill_result(open_question(job, "receive-vda"), result);
         result->id = open_question(job, "receive-vda")->request->id;
         result->transfer->state->bytes_done = bytes + 500 * MIB; // with zeros, which never travel
         result->transfer->state->bytes_zero = 500 * MIB;
