@@ -224,6 +224,28 @@ def test_fault_31_nobody_starts_or_writes_it_while_it_moves(lab):
     assert images(lab, OTHER) == [] and leftovers(lab, OTHER) == []
 
 
+def test_a_running_vm_with_a_file_and_a_device_moves_and_runs(lab):
+    """And back where it was, and running, when its target fails."""
+    path = on_device(lab)
+    lab.exec(ONE, "qemu-img", "create", "-q", "-f", "qcow2", f"{POOL}/erp-vdb.qcow2", "5M")
+    undefine(lab, ONE, VM)
+    define_vm(lab, ONE, device_disk(path) + file_disk(f"{POOL}/erp-vdb.qcow2", "qcow2", "vdb"))
+    lab.virsh(ONE, "autostart", VM)
+    lab.virsh(ONE, "start", VM)
+    wait_for("it runs, with both", 10, lambda: (vm := find(lab, VM)) and vm["state"] == "running" and vm["autostart"] and len(vm["disks"]) == 2)
+    faults = Faults(lab, OTHER)
+    faults.set("agent.start.before", "fail")
+    move(lab, OTHER, "--stop", "--pool", "vg", ends="failed")
+    faults.clear()
+    wait_for("it runs again", 10, lambda: lab.state_of(ONE, VM) == "running")
+    assert "enable" in lab.virsh(ONE, "dominfo", VM).split("Autostart:")[1].split("\n")[0]
+    assert disk_of(lab, ONE) == ("block", path, "raw") and volumes(lab, OTHER) == []
+    wait_for("the inventory", 10, lambda: (vm := find(lab, VM)) and vm["state"] == "running" and not vm["job"])
+    move(lab, OTHER, "--stop", "--pool", "vg", "--purge-source")
+    assert lab.state_of(OTHER, VM) == "running" and defined_on(lab, HOSTS, VM) == [OTHER]
+    assert volumes(lab, OTHER) == ["erp-vda", "erp-vdb"] and volumes(lab, ONE) == [] and images(lab, ONE) == []
+
+
 # ---- logical volumes as the target
 
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])
