@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Pools that libvirt mounts itself: of type fs, from a device of the host, and netfs, from a server.
+
+No server is asked here: a file system that is mounted under the name of a server's directory is, for libvirt, the one that it would
+have mounted. It lives in memory, which has no direct I/O, so a copy must fall back.
+"""
+
+import hashlib
+
+import pytest
+
+from conftest import lab_name
+from fleet import POOL, defined_on, domain_xml, define, disk_xml, images, job, known, leftovers, place, undefine
+from labclient import Lab, wait_for
+
+ONE, OTHER = "lyon/kvm1", "nantes/kvm1"
+HOSTS = (ONE, OTHER)
+MIB = 1 << 20
+STORE, SHARE = "/var/lib/libvirt/images/store.ext4", "nas.example:/export/vms"
+TARGET = "/srv/wide"
+
+
+@pytest.fixture(scope="module")
+def lab(request):
+    with Lab(lab_name(request)) as made:
+        yield made.up(hosts=",".join(HOSTS))
+
+
+def fs(lab):
+    """A pool of type fs, mounted by libvirt."""
+    lab.exec(OTHER, "truncate", "-s", "600M", STORE)
+    lab.exec(OTHER, "mkfs.ext4", "-q", "-F", STORE)
+    device = lab.exec(OTHER, "losetup", "--find", "--show", STORE).stdout.strip()
+    return ["fs", "--source-dev", device, "--source-format", "ext4"]
+
+
+def netfs(lab):
+    """A pool of type netfs, which libvirt finds mounted."""
+    lab.exec(OTHER, "mkdir", "-p", TARGET)
+    lab.exec(OTHER, "mount", "-t", "tmpfs", "-o", "size=600M", SHARE, TARGET)
+    host, folder = SHARE.split(":")
+    return ["netfs", "--source-host", host, "--source-path", folder, "--source-format", "nfs"]
+
+
+@pytest.fixture(params=[fs, netfs], ids=["fs", "netfs"])
+def pool(lab, request):
+    lab.virsh(OTHER, "pool-define-as", "wide", *request.param(lab), "--target", TARGET)
+    lab.exec(OTHER, "mkdir", "-p", TARGET)
+    lab.virsh(OTHER, "pool-start", "wide")
+    wait_for("the pool in the inventory", 10, lambda: any(p["name"] == "wide" for p in lab.drover("host", "show", OTHER)["pools"]))
+    yield request.param.__name__
+    lab.run_drover("vm", "purge", "--all", "--yes")
+    lab.virsh(OTHER, "pool-destroy", "wide")
+    lab.virsh(OTHER, "pool-undefine", "wide")
+    lab.exec(OTHER, "sh", "-c", f"umount {TARGET} 2>/dev/null; losetup -j {STORE} | cut -d: -f1 | xargs -r losetup -d; rm -f {STORE}")
+
+
+def content():
+    return hashlib.shake_256(b"pools").digest(2 * MIB) + bytes(MIB) + hashlib.shake_256(b"end").digest(MIB + 5 * 512)
+
+
+def read(lab, host, path):
+    """What lies on a file system that only the host has mounted, too."""
+    lab.exec(host, "cp", path, "/var/lib/drover/seen")
+    with open(lab.file(host, "/var/lib/drover/seen"), "rb") as file:
+        return file.read()
+
+
+def test_a_vm_moves_into_a_pool_that_libvirt_mounts_and_out_of_it(lab, pool):
+    name = f"erp-{pool}"
+    path = f"{POOL}/{name}.raw"
+    with open(lab.file(ONE, path), "wb") as file:
+        file.write(content())
+    lab.virsh(ONE, "pool-refresh", "default")
+    define(lab, ONE, domain_xml(name, disk_xml(path, format="raw")))
+    known(lab, name)
+
+    there = job(lab, lab.drover("vm", "move", name, OTHER, "--pool", "wide", "--verify", "read-back")["id"])
+    assert there["state"] == "done"
+    wait_for("it is there", 10, lambda: place(known(lab, name)) == OTHER)
+    disk = known(lab, name)["disks"][0]
+    assert disk["path"].startswith(f"{TARGET}/") and disk["pool"] == "wide"
+    assert read(lab, OTHER, disk["path"]) == content()
+
+    clone = lab.drover("vm", "clone", name, f"{OTHER}/{name}-too")
+    assert read(lab, OTHER, known(lab, f"{name}-too")["disks"][0]["path"]) == content(), clone
+    undefine(lab, OTHER, f"{name}-too")
+
+    back = job(lab, lab.drover("vm", "move", name, ONE, "--pool", "default")["id"])
+    assert back["state"] == "done"
+    assert defined_on(lab, HOSTS, name) == [ONE]
+    assert read(lab, ONE, known(lab, name)["disks"][0]["path"]) == content()
+    lab.drover("vm", "purge", "--all", "--yes")
+    assert leftovers(lab, ONE) == leftovers(lab, OTHER) == []
+    undefine(lab, ONE, name)
+    lab.exec(ONE, "sh", "-c", f"rm -f {POOL}/{name}*")
+    assert images(lab, ONE, name) == []
