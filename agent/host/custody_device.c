@@ -8,7 +8,6 @@
 #include "agent/host/volume.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
-#include "common/log.h"
 #include "common/memory.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -101,14 +100,6 @@ static int check_unused(const struct custody *custody, const struct hold *hold, 
         return user ? -1 : device_check_free(path, err);
 }
 
-static void say_left(const struct hold *hold) {
-        struct error left = ERROR_INIT;
-        error_set(&left, ERROR_REFUSED, "%s/%s is no volume of a pool of libvirt: it is left as it is", hold->directory,
-                  hold->name);
-        log_failure(LOG_LEVEL_WARNING, "purge", &left, "job", hold->job, "vm", hold->vm_name, NULL);
-        error_clear(&left);
-}
-
 int custody_device_purge(const struct custody *custody, const struct hold *hold, uint64_t *ret_bytes,
                          struct error *err) {
         struct noted noted;
@@ -119,10 +110,8 @@ int custody_device_purge(const struct custody *custody, const struct hold *hold,
         if (recall(custody, hold, &noted, err) < 0)
                 return -1;
         *ret_bytes = 0;
-        if (strcmp(noted.key, NO_VOLUME) == 0) {
-                say_left(hold);
-                return 0;
-        }
+        if (strcmp(noted.key, NO_VOLUME) == 0)
+                return 1;
         int found = volume_find(custody->conn, hold->directory, hold->name, &volume, err);
         if (found < 0 || (!found && volume_check_pool(custody->conn, hold->directory, hold->name, err) < 0))
                 return -1;

@@ -12,6 +12,6 @@ int custody_device_note(const struct custody *custody, const struct hold *hold, 
 // since. strict: also when nobody can tell, because the host was started again in between.
 int custody_device_check(const struct custody *custody, const struct hold *hold, bool strict, struct error *err);
 // What was retired goes for good: the volume is removed through libvirt, if it is still the one that was noted and no
-// VM uses it. A device that is no volume stays as it is. *ret_bytes: freed.
+// VM uses it. *ret_bytes: freed. 1: a device that is no volume, which stays as it is; 0; -1.
 int custody_device_purge(const struct custody *custody, const struct hold *hold, uint64_t *ret_bytes,
                          struct error *err);

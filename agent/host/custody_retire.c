@@ -13,6 +13,8 @@
 #include "common/memory.h"
 #include <string.h>
 
+#define LEFT_MAX 64u // devices that are named in an answer
+
 // Only what is wholly out of reach may lose its definition: libvirt would remove an NVRAM that is still in its place.
 static int check_fenced(const struct custody *custody, const struct hold *holds, unsigned n, struct error *err) {
         if (n == 0)
@@ -126,37 +128,49 @@ static int purge_file(const struct custody *custody, const struct hold *hold, ui
         return 0;
 }
 
-static int purge_hold(const struct custody *custody, const struct hold *hold, uint64_t *bytes, struct error *err) {
-        uint64_t freed = 0;
-        if (hold->device && custody_device_purge(custody, hold, &freed, err) < 0)
+static int purge_device(const struct custody *custody, const struct hold *hold, uint64_t *freed,
+                        Drover__RetiredPurgeResult *result, struct error *err) {
+        int left = custody_device_purge(custody, hold, freed, err);
+        if (left < 0)
                 return error_prefix(err, "purge %s of %s", hold->item, hold->vm_name);
+        if (left && result->n_left < LEFT_MAX) {
+                result->left = memory_grow(result->left, result->n_left + 1, sizeof(*result->left));
+                result->left[result->n_left++] = memory_format("%s/%s", hold->directory, hold->name);
+        }
+        return 0;
+}
+
+static int purge_hold(const struct custody *custody, const struct hold *hold, Drover__RetiredPurgeResult *result,
+                      struct error *err) {
+        uint64_t freed = 0;
+        if (hold->device && purge_device(custody, hold, &freed, result, err) < 0)
+                return -1;
         if (!hold->device && hold->directory[0] && purge_file(custody, hold, &freed, err) < 0)
                 return -1;
-        *bytes += freed;
+        result->bytes += freed;
         return journal_hold_remove(custody->journal, hold->job, hold->item, err);
+}
+
+static void result_free_p(Drover__RetiredPurgeResult **result) {
+        proto_free((ProtobufCMessage *) *result);
 }
 
 int custody_purge(const struct custody *custody, const Drover__RetiredPurge *request, Drover__RetiredPurgeResult **ret,
                   struct error *err) {
         _cleanup_(free_p) struct hold *holds = NULL;
-        unsigned n = 0, vms = 0;
-        uint64_t bytes = 0;
+        unsigned n = 0;
         if (!request->all && !request->retired_job[0])
                 return error_set(err, ERROR_INVALID, "purge: neither a job nor all of them were named");
         if (journal_holds(custody->journal, request->all ? NULL : request->retired_job, HOLD_RETIRED, &holds, &n, err) <
             0)
                 return -1;
-        int status = 0;
-        for (unsigned i = 0; status == 0 && i < n; i++) {
-                vms += i == 0 || strcmp(holds[i].job, holds[i - 1].job) != 0;
-                status = purge_hold(custody, &holds[i], &bytes, err);
-        }
-        if (status < 0)
-                return -1;
-        Drover__RetiredPurgeResult *result = new (Drover__RetiredPurgeResult);
+        _cleanup_(result_free_p) Drover__RetiredPurgeResult *result = new (Drover__RetiredPurgeResult);
         drover__retired_purge_result__init(result);
-        result->count = vms;
-        result->bytes = bytes;
-        *ret = result;
+        for (unsigned i = 0; i < n; i++) {
+                result->count += i == 0 || strcmp(holds[i].job, holds[i - 1].job) != 0;
+                if (purge_hold(custody, &holds[i], result, err) < 0)
+                        return -1;
+        }
+        *ret = steal(&result);
         return 0;
 }

@@ -6,6 +6,7 @@
 #include "controller/job/recipe.h"
 #include "common/memory.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static int load(struct job *job, struct error *err) {
@@ -29,8 +30,19 @@ static const char *host(const struct job *job, enum recipe_place place) {
         return place == AT_CONTROLLER ? "" : job->single->step;
 }
 
-#define SINGLE(identifier, word)                                                                                       \
-        static const struct recipe_step identifier##_step = {.name = word, .place = AT_SOURCE, .fill = fill};          \
+// What stays where it is, is said beside the step.
+static int accept_purge(struct job *job, struct job_step *step, const Drover__AgentResult *result, struct error *err) {
+        (void) job;
+        (void) err;
+        if (result->value_case == DROVER__AGENT_RESULT__VALUE_PURGE && result->purge->n_left > 0)
+                snprintf(step->note, sizeof(step->note), "left as it is, since it is a volume of no pool: %s",
+                         result->purge->left[0]);
+        return 0;
+}
+
+#define SINGLE(identifier, word, take)                                                                                 \
+        static const struct recipe_step identifier##_step = {                                                          \
+                .name = word, .place = AT_SOURCE, .fill = fill, .accept = take};                                       \
         static const struct recipe_step *const identifier##_all[] = {&identifier##_step, NULL};                        \
         static void identifier##_steps(struct job *job) {                                                              \
                 job_add_step(job, &identifier##_step, 0, 0, false);                                                    \
@@ -44,14 +56,14 @@ static const char *host(const struct job *job, enum recipe_place place) {
                 .needs_answer_soon = true,                                                                             \
         };
 
-SINGLE(start, "start")
-SINGLE(shutdown, "shutdown")
-SINGLE(stop, "stop")
-SINGLE(reboot, "reboot")
-SINGLE(suspend, "suspend")
-SINGLE(resume, "resume")
-SINGLE(autostart, "autostart")
-SINGLE(purge, "purge")
+SINGLE(start, "start", NULL)
+SINGLE(shutdown, "shutdown", NULL)
+SINGLE(stop, "stop", NULL)
+SINGLE(reboot, "reboot", NULL)
+SINGLE(suspend, "suspend", NULL)
+SINGLE(resume, "resume", NULL)
+SINGLE(autostart, "autostart", NULL)
+SINGLE(purge, "purge", accept_purge)
 
 const struct recipe *const recipe_singles[] = {&recipe_start,     &recipe_shutdown, &recipe_stop,
                                                &recipe_reboot,    &recipe_suspend,  &recipe_resume,

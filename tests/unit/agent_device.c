@@ -184,7 +184,6 @@ static int release(struct scene *scene) {
 
 static int retire(struct scene *scene) {
         Drover__MoveRetire request = DROVER__MOVE_RETIRE__INIT;
-        request.purge = true;
         error_clear(&scene->err);
         return custody_retire(&scene->custody, &request, &scene->err);
 }
@@ -258,6 +257,15 @@ static void a_device_of_no_pool_is_left_when_it_is_purged(void **state) {
         scene_must(scene, fence(scene));
         scene_must(scene, retire(scene));
         assert_false(scene_defined(scene, SCENE_UUID));
+        Drover__RetiredPurge request = DROVER__RETIRED_PURGE__INIT;
+        Drover__RetiredPurgeResult *result = NULL;
+        request.all = true;
+        scene_must(scene, custody_purge(&scene->custody, &request, &result, &scene->err));
+        assert_int_equal(result->count, 1);
+        assert_int_equal(result->bytes, 0);
+        assert_int_equal(result->n_left, 1);
+        assert_string_equal(result->left[0], loop->path);
+        proto_free(&result->base);
         assert_int_equal(scene_holds(scene, SCENE_JOB, 0), 0);
         assert_true(device_is(loop->path));
 }
