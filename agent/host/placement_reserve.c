@@ -314,23 +314,26 @@ static uint64_t promised(const struct reserve *reserve, dev_t device) {
         return bytes;
 }
 
+// device 0: a pool of devices, known by its name.
+static struct room *room_of(struct reserve *reserve, dev_t device, const char *pool, uint64_t available) {
+        for (unsigned i = 0; i < reserve->n_rooms; i++)
+                if (reserve->rooms[i].device == device && (device || strcmp(reserve->rooms[i].pool, pool) == 0))
+                        return &reserve->rooms[i];
+        reserve->rooms = memory_grow(reserve->rooms, reserve->n_rooms + 1, sizeof(*reserve->rooms));
+        struct room *room = &reserve->rooms[reserve->n_rooms++];
+        *room = (struct room){.device = device, .available = available};
+        if (device)
+                room->needed = SPARE_BYTES + promised(reserve, device);
+        snprintf(room->pool, sizeof(room->pool), "%s", pool);
+        return room;
+}
+
 static int count_room(struct reserve *reserve, const struct hold *hold, const char *pool,
                       const struct pool_directory *directory, struct error *err) {
         struct stat status;
         if (fstat(directory->fd, &status) < 0)
                 return error_errno(err, errno, "%s", directory->path);
-        struct room *room = NULL;
-        for (unsigned i = 0; i < reserve->n_rooms; i++)
-                if (reserve->rooms[i].device == status.st_dev)
-                        room = &reserve->rooms[i];
-        if (!room) {
-                reserve->rooms = memory_grow(reserve->rooms, reserve->n_rooms + 1, sizeof(*room));
-                room = &reserve->rooms[reserve->n_rooms++];
-                *room = (struct room){.device = status.st_dev, .available = directory->available_bytes};
-                room->needed = SPARE_BYTES + promised(reserve, status.st_dev);
-                snprintf(room->pool, sizeof(room->pool), "%s", pool);
-        }
-        room->needed += outstanding(hold);
+        room_of(reserve, status.st_dev, pool, directory->available_bytes)->needed += outstanding(hold);
         return 0;
 }
 
@@ -358,20 +361,6 @@ static void keep(struct reserve *reserve, const struct hold *hold) {
 
 // ---- volumes that are devices ----
 
-static void count_volume(struct reserve *reserve, const struct hold *hold, const char *pool, uint64_t available) {
-        struct room *room = NULL;
-        for (unsigned i = 0; i < reserve->n_rooms; i++)
-                if (reserve->rooms[i].device == 0 && strcmp(reserve->rooms[i].pool, pool) == 0)
-                        room = &reserve->rooms[i];
-        if (!room) {
-                reserve->rooms = memory_grow(reserve->rooms, reserve->n_rooms + 1, sizeof(*room));
-                room = &reserve->rooms[reserve->n_rooms++];
-                *room = (struct room){.available = available};
-                snprintf(room->pool, sizeof(room->pool), "%s", pool);
-        }
-        room->needed += hold->bytes;
-}
-
 // What others were promised has been made already, and is no longer available.
 static int check_volume_name(struct reserve *reserve, const struct hold *hold, const char *pool, uint64_t available,
                              struct error *err) {
@@ -385,7 +374,7 @@ static int check_volume_name(struct reserve *reserve, const struct hold *hold, c
         if (found < 0)
                 refuse(reserve, "pool %s has a volume %s already", pool, hold->name);
         else if (found == 0)
-                count_volume(reserve, hold, pool, available);
+                room_of(reserve, 0, pool, available)->needed += hold->bytes;
         return 0;
 }
 
@@ -422,14 +411,8 @@ static int check_device(struct reserve *reserve, const Drover__MoveDisk *disk, s
 
 // ---- each disk ----
 
-static bool is_of_devices(const struct reserve *reserve, const char *name) {
-        _cleanup_(pool_free_p) virStoragePoolPtr pool = virStoragePoolLookupByName(reserve->custody->conn, name);
-        _cleanup_(free_p) char *directory = NULL;
-        return pool && pool_devices_of(pool, &directory, NULL) == 0 && directory;
-}
-
 static int check_disk(struct reserve *reserve, const Drover__MoveDisk *disk, struct error *err) {
-        if (is_of_devices(reserve, disk->pool))
+        if (volume_pool_is(reserve->custody->conn, disk->pool))
                 return check_device(reserve, disk, err);
         struct pool_directory directory = {.fd = -1};
         struct error why = ERROR_INIT;

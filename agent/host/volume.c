@@ -43,6 +43,12 @@ int volume_pool(virConnectPtr conn, const char *name, char *ret_directory, uint6
         return 0;
 }
 
+bool volume_pool_is(virConnectPtr conn, const char *name) {
+        _cleanup_(pool_free_p) virStoragePoolPtr pool = virStoragePoolLookupByName(conn, name);
+        _cleanup_(free_p) char *path = NULL;
+        return pool && pool_devices_of(pool, &path, NULL) == 0 && path;
+}
+
 // lvm(8), "Valid names". LVM's own parts of volumes are refused by LVM itself.
 int volume_check_name(const char *name, struct error *err) {
         bool right = name[0] && name[0] != '-' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;

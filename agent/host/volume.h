@@ -17,6 +17,7 @@ struct volume {
 // An active pool of that kind, by its name: where its volumes appear (PATH_MAX bytes), and its room.
 // ERROR_NOT_FOUND, ERROR_REFUSED.
 int volume_pool(virConnectPtr conn, const char *pool, char *ret_directory, uint64_t *ret_available, struct error *err);
+bool volume_pool_is(virConnectPtr conn, const char *pool);  // of that kind, active or not
 int volume_check_name(const char *name, struct error *err); // one that LVM takes as well
 // By where it appears. 1, 0: there is none, or no active pool has it; -1.
 int volume_find(virConnectPtr conn, const char *directory, const char *name, struct volume *ret, struct error *err);

@@ -73,8 +73,8 @@ int journal_hold_remove(struct journal *journal, const char *job, const char *it
 // All holds of a job (job NULL: of all jobs; kind 0: of any kind), ordered by job, item. Caller free()s *ret.
 int journal_holds(struct journal *journal, const char *job, enum hold_kind kind, struct hold **ret, unsigned *ret_n,
                   struct error *err);
-// A file of its own beside the journal, made when absent: what is known of a device (agent/blocks/verified.h), which has
-// no directory of ours beside it. The fd is the caller's, read-write.
+// A file of its own beside the journal, made when absent: what is known of a device (agent/blocks/verified.h), which
+// has no directory of ours beside it. The fd is the caller's, read-write.
 int journal_record_open(struct journal *journal, const char *job, const char *item, int *ret_fd, struct error *err);
 int journal_record_remove(struct journal *journal, const char *job, const char *item,
                           struct error *err); // synced; absent is fine
