@@ -33,7 +33,7 @@ struct flow {
         const struct clock *clock;
         int path;
         unsigned streams;
-        uint64_t bytes_total;
+        atomic_uint_least64_t bytes_total; // the sink learns it from the source while its progress is told
         atomic_uint_least64_t bytes_done, bytes_wire, bytes_zero, bytes_kept, bytes_resent, bytes_reused;
         atomic_uint_least64_t rate;     // the limit in force, bytes a second; 0: none
         atomic_uint_least64_t moved_at; // when something last arrived on any stream, monotonic ms

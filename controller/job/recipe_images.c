@@ -6,6 +6,7 @@
 #include "controller/job/recipe_parts.h"
 #include "controller/job/plan_format.h"
 #include "common/memory.h"
+#include "common/units.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,37 @@ unsigned recipe_items(const struct job *job) {
 
 const char *recipe_item_name(const struct job *job, unsigned item) {
         return item < job->plan->n_disks ? job->plan->disks[item]->target : "nvram";
+}
+
+#define GROWTH_SPARE (UINT64_C(64) << 20) // of a format's own tables, beside what the guest sees
+#define GROWTH_SHARE 512u                 // of what the guest sees: the same
+
+// Of an image that is made anew, what travels is what the guest sees.
+static uint64_t disk_bytes(const Drover__MoveDisk *planned, const Drover__MoveDisk *found) {
+        return plan_format_converts(planned) ? found->capacity_bytes : found->file_bytes;
+}
+
+// A guest that ran until the fence can have written each of its blocks once more; the room for that was reserved. More
+// than that was resized, or is not true, and would take room that the target has promised to others (fault 55).
+static uint64_t disk_bytes_most(const Drover__MoveDisk *planned) {
+        if (plan_format_converts(planned))
+                return planned->capacity_bytes;
+        return planned->file_bytes + planned->capacity_bytes + planned->capacity_bytes / GROWTH_SHARE + GROWTH_SPARE;
+}
+
+static int check_growth(const struct job *job, const Drover__MoveFenceResult *fence, struct error *err) {
+        char is[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX];
+        for (size_t i = 0; i < fence->n_disks; i++) {
+                const Drover__MoveDisk *planned = job->plan->disks[i];
+                if (disk_bytes(planned, fence->disks[i]) <= disk_bytes_most(planned))
+                        continue;
+                error_set(err, ERROR_STALE, "%s has grown to %s since the plan was made, which left room for %s",
+                          planned->target, units_format_size(disk_bytes(planned, fence->disks[i]), is),
+                          units_format_size(disk_bytes_most(planned), most));
+                error_hint(err, "give the command again");
+                return -1;
+        }
+        return 0;
 }
 
 // Lengths can have grown since the plan was made: from the fence on, what the source said then counts.
@@ -35,12 +67,7 @@ int recipe_accept_images(struct job *job, struct job_step *step, const Drover__A
                 error_hint(err, "give the command again");
                 return -1;
         }
-        return 0;
-}
-
-// Of an image that is made anew, what travels is what the guest sees.
-static uint64_t disk_bytes(const Drover__MoveDisk *planned, const Drover__MoveDisk *found) {
-        return plan_format_converts(planned) ? found->capacity_bytes : found->file_bytes;
+        return check_growth(job, fence, err);
 }
 
 uint64_t recipe_item_bytes(const struct job *job, unsigned item) {

@@ -113,6 +113,22 @@ static void cancel_after_the_commit_is_refused(void **state) {
         finish(job, "done");
 }
 
+static void fault_55_an_image_that_is_longer_than_it_can_have_grown_is_not_taken(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        Drover__JobRecord *record = NULL;
+        char job[33];
+        played_file_bytes = UINT64_C(1) << 45;
+        start_move(job);
+        finish(job, "failed");
+        played_file_bytes = 4096;
+        must(runner_job(runner, job, &record, &err), &err);
+        assert_non_null(strstr(record->error->message, "vda has grown to 32.0 TiB since the plan was made"));
+        assert_int_equal(times_asked("receive-vda"), 0);
+        assert_owner(LYON);
+        proto_free(&record->base);
+}
+
 static void fault_02_an_offline_target_is_waited_for_and_the_wait_is_told(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
@@ -273,6 +289,7 @@ int main(void) {
                 STORY_TEST(a_failure_before_the_commit_is_undone_at_both_ends),
                 STORY_TEST(fault_74_cancel_at_every_step_is_as_before),
                 STORY_TEST(cancel_after_the_commit_is_refused),
+                STORY_TEST(fault_55_an_image_that_is_longer_than_it_can_have_grown_is_not_taken),
                 STORY_TEST(fault_02_an_offline_target_is_waited_for_and_the_wait_is_told),
                 STORY_TEST(an_unreachable_peer_is_tried_over_the_next_path),
                 STORY_TEST(an_undo_that_fails_needs_an_operator_and_goes_on_when_told),

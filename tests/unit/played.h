@@ -24,6 +24,7 @@ static struct question questions[PLAYED_MAX];
 static unsigned n_questions;
 static uint64_t now_ms;
 static int64_t now_wall;
+static uint64_t played_file_bytes = 4096; // of each image, at the fence
 
 static inline uint64_t played_ms(void *data) {
         (void) data;
@@ -87,7 +88,7 @@ static inline void fill_images(char *const *targets, size_t n, Drover__AgentResu
                 Drover__MoveDisk *disk = new (Drover__MoveDisk);
                 drover__move_disk__init(disk);
                 disk->target = memory_string(targets[result->fence->n_disks]);
-                disk->file_bytes = 4096;
+                disk->file_bytes = played_file_bytes;
                 result->fence->disks[result->fence->n_disks] = disk;
         }
 }
