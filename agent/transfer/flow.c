@@ -153,6 +153,8 @@ void flow_state(struct flow *flow, Drover__TransferState *ret, char choice[FLOW_
         ret->choice = choice;
         ret->bytes_total = flow->bytes_total;
         ret->bytes_done = atomic_load(&flow->bytes_done);
+        if (ret->bytes_done > ret->bytes_total)
+                ret->bytes_done = 0; // a block was counted back (asking.c) before its stream came to count it
         ret->bytes_wire = atomic_load(&flow->bytes_wire);
         ret->bytes_zero = atomic_load(&flow->bytes_zero);
         ret->bytes_kept = atomic_load(&flow->bytes_kept);
