@@ -89,6 +89,7 @@ class Scene:
     def purge(self):
         if self.lab.drover("vm", "list", "--retired"):
             self.lab.drover("vm", "purge", "--all", "--yes", timeout=600)
+            wait_for("no retired copies in the inventory", 10, lambda: not self.lab.drover("vm", "list", "--retired"))
 
     def bring(self, host, purge=True):
         """The VM to a host, as fast as it goes; nothing of it stays elsewhere."""
