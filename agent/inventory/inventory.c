@@ -2,7 +2,7 @@
 /*
  * When to read the host and what to send of it; loop thread only.
  *
- *      event, touch, pass -> dirty -(50 ms)-> reading on a worker -> differences sent -> dirty again? ...
+ *      event, touch, pass -> dirty -(50 ms, or hurried)-> reading on a worker -> differences sent -> dirty again? ...
  *
  * What becomes dirty while a reading is under way is read after it. A whole picture is sent as soon as everything has
  * been read; if libvirt is away then, the picture says so in its facts and claims nothing about domains, pools and
@@ -33,6 +33,7 @@ struct inventory {
         struct connection *connection;
         struct journal *journal;
         inventory_send_fn send;
+        inventory_told_fn told;
         void *data;
         struct timer *soon, *pass;
         bool online;
@@ -43,8 +44,10 @@ struct inventory {
         bool told_away;      // one has been sent without libvirt; the next is for when it is back
         struct picture picture;
         struct reading *reading; // under way
+        uint64_t readings;       // the number of the newest
         // what is to be read next
         bool scheduled;
+        bool hurried;     // somebody waits for the next reading
         uint64_t soon_at; // monotonic
         bool everything, facts, pools, networks, retired;
         char (*uuids)[NAME_UUID_LENGTH + 1];
@@ -94,6 +97,7 @@ static void start_reading(struct inventory *inventory) {
         struct reading *reading = reading_new(inventory->connection, inventory->journal);
         reading->owner = inventory;
         reading->began = inventory->began;
+        reading->number = ++inventory->readings;
         reading->everything = inventory->everything || inventory->whole_due;
         reading->facts = inventory->facts;
         reading->pools = inventory->pools;
@@ -103,6 +107,7 @@ static void start_reading(struct inventory *inventory) {
         reading->n_uuids = inventory->n_uuids;
         inventory->uuids = NULL;
         clear_dirty(inventory);
+        inventory->hurried = false;
         inventory->reading = reading;
         worker_run(inventory->loop, reading_work, on_read, reading);
 }
@@ -110,7 +115,8 @@ static void start_reading(struct inventory *inventory) {
 static void on_soon(void *data) {
         struct inventory *inventory = data;
         inventory->scheduled = false;
-        if (inventory->online && !inventory->reading && (inventory->whole_due || is_dirty(inventory)))
+        if (inventory->online && !inventory->reading &&
+            (inventory->whole_due || inventory->hurried || is_dirty(inventory)))
                 start_reading(inventory);
 }
 
@@ -201,7 +207,7 @@ static void begin_whole(struct inventory *inventory, struct reading *reading, st
         parts_begin(parts, inventory->send, inventory->data, inventory->generation, NULL);
 }
 
-static void send_found(struct inventory *inventory, struct reading *reading) {
+static int send_found(struct inventory *inventory, struct reading *reading) {
         struct parts parts;
         bool whole = reading->everything && inventory->whole_due && (reading->domains_read || !inventory->told_away);
         if (whole)
@@ -211,12 +217,13 @@ static void send_found(struct inventory *inventory, struct reading *reading) {
         put(inventory, reading, &parts);
         if (parts_end(&parts) < 0) {
                 inventory_end(inventory);
-                return;
+                return -1;
         }
         if (whole) {
                 inventory->whole_due = !reading->domains_read;
                 inventory->told_away = !reading->domains_read;
         }
+        return 0;
 }
 
 static bool lacks_an_image(const Drover__Domain *domain) {
@@ -233,22 +240,28 @@ static void mark_unwell(struct inventory *inventory, const struct reading *readi
                         mark_domain(inventory, reading->domains[i]->uuid);
 }
 
+static void take_found(struct inventory *inventory, struct reading *reading) {
+        bool more = is_dirty(inventory), told = false;
+        inventory->reading = NULL;
+        if (inventory->online && reading->began == inventory->began) {
+                mark_unwell(inventory, reading);
+                told = send_found(inventory, reading) == 0;
+        }
+        if (is_dirty(inventory))
+                schedule(inventory, more ? MERGE_MS : UNWELL_MS);
+        if (inventory->hurried)
+                schedule(inventory, 0);
+        if (inventory->whole_due) // of another link, or libvirt is away
+                schedule(inventory, reading->began == inventory->began ? UNREAD_RETRY_MS : 0);
+        if (told)
+                inventory->told(reading->number, inventory->data);
+}
+
 static void on_read(void *data) {
         struct reading *reading = data;
-        struct inventory *inventory = reading->owner;
         bool large = reading->everything;
-        if (inventory) {
-                bool more = is_dirty(inventory);
-                inventory->reading = NULL;
-                if (inventory->online && reading->began == inventory->began) {
-                        mark_unwell(inventory, reading);
-                        send_found(inventory, reading);
-                }
-                if (is_dirty(inventory))
-                        schedule(inventory, more ? MERGE_MS : UNWELL_MS);
-                if (inventory->whole_due) // of another link, or libvirt is away
-                        schedule(inventory, reading->began == inventory->began ? UNREAD_RETRY_MS : 0);
-        }
+        if (reading->owner)
+                take_found(reading->owner, reading);
         reading_free(reading);
         if (large)
                 trim_memory(); // at rest the agent holds hashes only
@@ -257,13 +270,14 @@ static void on_read(void *data) {
 // ---- the owner's calls
 
 int inventory_new(uv_loop_t *loop, struct connection *connection, struct journal *journal, inventory_send_fn send,
-                  void *data, struct inventory **ret, struct error *err) {
+                  inventory_told_fn told, void *data, struct inventory **ret, struct error *err) {
         (void) err;
         struct inventory *inventory = new (struct inventory);
         inventory->loop = loop;
         inventory->connection = connection;
         inventory->journal = journal;
         inventory->send = send;
+        inventory->told = told;
         inventory->data = data;
         inventory->soon = timer_new(loop, on_soon, inventory);
         inventory->pass = timer_new(loop, on_pass, inventory);
@@ -296,6 +310,7 @@ void inventory_end(struct inventory *inventory) {
         inventory->online = false;
         inventory->whole_due = false;
         inventory->scheduled = false;
+        inventory->hurried = false;
         inventory->began++;
         clear_dirty(inventory);
         picture_fini(&inventory->picture);
@@ -341,4 +356,13 @@ void inventory_touch(struct inventory *inventory, const char *vm_uuid) {
                 inventory->retired = true;
         inventory->pools = true; // its room and its volumes
         schedule(inventory, MERGE_MS);
+}
+
+uint64_t inventory_hurry(struct inventory *inventory) {
+        if (!inventory->online)
+                return 0;
+        inventory->hurried = true;
+        if (!inventory->reading)
+                schedule(inventory, 0);
+        return inventory->readings + 1;
 }

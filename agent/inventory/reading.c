@@ -4,6 +4,7 @@
 #include "agent/inventory/reading.h"
 #include "agent/host/collect.h"
 #include "common/cleanup.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "common/memory.h"
 
@@ -95,6 +96,8 @@ void reading_work(void *data) {
         bool all = reading->everything;
         struct error err = ERROR_INIT;
         _cleanup_(connection_put_p) virConnectPtr conn = NULL;
+        if (!worked(fault_point("agent.inventory.read", &err), "read the host", &err))
+                return;
         if (connection_get(reading->connection, &conn, &err) < 0)
                 worked(-1, "read the host", &err);
         if (all || reading->facts)

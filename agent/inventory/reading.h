@@ -3,6 +3,8 @@
 /*
  * One look at the host: which objects to read, and, when reading_work() has run on a worker, what was found. Made and
  * freed on the loop's thread; the worker has it alone in between.
+ *
+ * Fault point, on the worker before it looks: agent.inventory.read.
  */
 #include "agent/host/connection.h"
 #include "agent/journal/journal.h"
@@ -19,6 +21,7 @@ struct reading {
         // the owner's
         void *owner;    // NULL: nobody wants it any more
         uint64_t began; // which link it was begun for
+        uint64_t number;
         // found
         Drover__HostFacts *found_facts; // NULL: not asked for, or not readable
         bool domains_read, pools_read, networks_read, retired_read;

@@ -2,6 +2,7 @@
 /* The session's machine; loop thread only. Envelopes go out through send_envelope() and come in through on_frame(). */
 #include "agent/session/session.h"
 #include "agent/reuse/reuse.h"
+#include "agent/session/answers.h"
 #include "agent/session/greeting.h"
 #include "agent/session/heartbeat.h"
 #include "agent/session/renew.h"
@@ -53,6 +54,7 @@ struct session {
         struct renewal *renewal;
         struct inventory *inventory;
         struct steps *steps;
+        struct answers *answers; // results on their way
         uint64_t instance;
         char told[ERROR_MESSAGE_MAX]; // why the last try failed, so that the log says it once
         bool steps_stopped;
@@ -146,7 +148,7 @@ static void send_failure(struct session *session, uint64_t id, const struct erro
         proto_free(&result.failure->base);
 }
 
-static void on_result(const Drover__AgentResult *result, void *data) {
+static void send_result(const Drover__AgentResult *result, void *data) {
         struct error err = ERROR_INIT;
         if (send_result_envelope(data, result, &err) == 0)
                 return;
@@ -154,6 +156,19 @@ static void on_result(const Drover__AgentResult *result, void *data) {
                 send_failure(data, result->id, &err);
         else
                 log_failure(LOG_LEVEL_DEBUG, "send a result", &err, NULL); // it is in the journal
+}
+
+static void on_result(const Drover__AgentResult *result, bool behind, void *data) {
+        struct session *session = data;
+        if (behind && session->sm.current == ONLINE)
+                answers_hold(session->answers, result, inventory_hurry(session->inventory));
+        else
+                send_result(result, session);
+}
+
+static void on_told(uint64_t reading, void *data) {
+        struct session *session = data;
+        answers_release(session->answers, reading);
 }
 
 static void on_progress(const Drover__AgentProgress *progress, void *data) {
@@ -316,6 +331,7 @@ static void on_close(struct link *link, const struct error *why, void *data) {
         inventory_end(session->inventory);
         renewal_end(session->renewal);
         steps_detach(session->steps);
+        answers_drop(session->answers);
         if (session->sm.current == STOPPED) {
                 tell_if_stopped(session);
                 return;
@@ -377,6 +393,7 @@ static void make_parts(struct session *session, struct connection *connection, s
         const struct steps_hooks hooks = {
                 .result = on_result, .progress = on_progress, .touched = on_touched, .data = session};
         session->steps = steps_new(session->loop, &host, &hooks);
+        session->answers = answers_new(session->loop, send_result, session);
         session->heartbeat = heartbeat_new(session->loop, send_ping, session);
         session->retry = timer_new(session->loop, on_retry, session);
 }
@@ -396,7 +413,7 @@ int session_new(uv_loop_t *loop, const struct session_config *config, struct tls
         open_shelf(session, config->state_directory);
         make_parts(session, connection, journal);
         if (renewal_new(loop, config->state_directory, config->clock, &hooks, &session->renewal, err) < 0 ||
-            inventory_new(loop, connection, journal, send_inventory, session, &session->inventory, err) < 0) {
+            inventory_new(loop, connection, journal, send_inventory, on_told, session, &session->inventory, err) < 0) {
                 session_free(session);
                 return -1;
         }
@@ -423,6 +440,7 @@ void session_stop(struct session *session, void (*on_stopped)(void *data), void 
         heartbeat_stop(session->heartbeat);
         inventory_end(session->inventory);
         renewal_end(session->renewal);
+        answers_drop(session->answers);
         if (session->link)
                 link_close(session->link);
         steps_stop(session->steps, on_steps_stopped, session);
@@ -432,6 +450,7 @@ void session_free(struct session *session) {
         if (!session)
                 return;
         steps_free(session->steps);
+        answers_free(session->answers);
         shelf_free(session->shelf);
         inventory_free(session->inventory);
         renewal_free(session->renewal);

@@ -57,12 +57,12 @@ static void unlink_step(struct steps *steps, struct step *step) {
         steps->n--;
 }
 
-static void send_failure(struct steps *steps, uint64_t id, const struct error *err) {
+static void send_failure(struct steps *steps, uint64_t id, const struct error *err, bool behind) {
         Drover__AgentResult result;
         drover__agent_result__init(&result);
         result.id = id;
         result.failure = proto_failure(err);
-        steps->hooks.result(&result, steps->hooks.data);
+        steps->hooks.result(&result, behind, steps->hooks.data);
         proto_free(&result.failure->base);
 }
 
@@ -80,25 +80,33 @@ static void log_outcome(const struct step *step) {
                          NULL);
 }
 
-static void answer(struct steps *steps, struct step *step) {
+static void answer(struct steps *steps, struct step *step, bool behind) {
         if (!step->answer_to)
                 return;
         if (step->outcome < 0) {
-                send_failure(steps, step->answer_to, &step->err);
+                send_failure(steps, step->answer_to, &step->err, behind);
                 return;
         }
         step->result->id = step->answer_to;
-        steps->hooks.result(step->result, steps->hooks.data);
+        steps->hooks.result(step->result, behind, steps->hooks.data);
+}
+
+// Whoever lays an image over another changes that VM as well, which may not be started any more.
+static void touch(struct steps *steps, const Drover__AgentRequest *request) {
+        steps->hooks.touched(request->vm_uuid, steps->hooks.data);
+        if (request->verb_case == DROVER__AGENT_REQUEST__VERB_CLONE_LOCAL)
+                steps->hooks.touched(request->clone_local->source_uuid, steps->hooks.data);
 }
 
 // Ends a step that no thread works on any more, answers, and frees it.
 static void finish(struct steps *steps, struct step *step) {
+        bool ran = runs(step); // also one that failed may have changed something
         sm_move(&step->sm, STEP_ENDED);
         unlink_step(steps, step);
         log_outcome(step);
-        answer(steps, step);
         if (step->verb->flags & VERB_CHANGES && !step->replayed && !steps->stopping)
-                steps->hooks.touched(step->request->vm_uuid, steps->hooks.data);
+                touch(steps, step->request);
+        answer(steps, step, ran && step->verb->flags & VERB_TELLS);
         step_free(step);
         tell_stopped(steps);
 }
@@ -240,7 +248,7 @@ static void answer_at_once(struct steps *steps, const Drover__AgentRequest *requ
         Drover__AgentResult result;
         drover__agent_result__init(&result);
         result.id = request->id;
-        steps->hooks.result(&result, steps->hooks.data);
+        steps->hooks.result(&result, false, steps->hooks.data);
 }
 
 static void cancel_as_asked(struct steps *steps, const Drover__AgentRequest *request) {
@@ -283,7 +291,7 @@ static void attach(struct steps *steps, struct step *step, uint64_t id) {
                 struct error superseded = ERROR_INIT;
                 error_set(&superseded, ERROR_CANCELLED, "asked again as request %llu, which gets the result",
                           (unsigned long long) id);
-                send_failure(steps, step->answer_to, &superseded);
+                send_failure(steps, step->answer_to, &superseded, false);
         }
         step->answer_to = id;
 }
@@ -367,7 +375,7 @@ int steps_submit(struct steps *steps, const struct verb *verb, Drover__AgentRequ
                 return 0;
         }
         if (r < 0)
-                send_failure(steps, id, &refusal);
+                send_failure(steps, id, &refusal, false);
         proto_free(&request->base);
         return 0;
 }

@@ -22,10 +22,12 @@
 #define STEPS_MAX_UNDO 64 // the same for undo, which must get through
 
 struct steps;
-struct steps_hooks {                                                   // all on the loop thread
-        void (*result)(const Drover__AgentResult *result, void *data); // exactly one for each request submitted
+struct steps_hooks { // all on the loop thread
+        // Exactly one for each request submitted; `behind`: it is to go behind what the step changed (VERB_TELLS).
+        void (*result)(const Drover__AgentResult *result, bool behind, void *data);
         void (*progress)(const Drover__AgentProgress *progress, void *data);
-        void (*touched)(const char *vm_uuid, void *data); // the VM, or what this host holds, may look different now
+        // The VM, or what this host holds, may look different now; comes before the result.
+        void (*touched)(const char *vm_uuid, void *data);
         void *data;
 };
 struct steps *steps_new(uv_loop_t *loop, const struct verb_host *host, const struct steps_hooks *hooks);

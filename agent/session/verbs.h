@@ -42,6 +42,7 @@ enum verb_flags {
         VERB_CHANGES = 1u << 3,  // the inventory is read again afterwards
         VERB_PREEMPTS = 1u << 4, // undo: cancels the job's other steps and runs when they have ended
         VERB_READS = 1u << 5,    // changes nothing, so it does not wait for others of the same VM
+        VERB_TELLS = 1u << 6,    // can be the last of a job: its result goes behind the inventory of what it changed
 };
 
 struct verb {

@@ -3,6 +3,7 @@
 #include "agent/inventory/inventory.h"
 #include "agent/inventory/parts.h"
 #include "agent/inventory/picture.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/worker.h"
@@ -26,6 +27,8 @@ static struct {
         virConnectPtr conn; // the test's own, to the same host
         Drover__InventoryPart *parts[PARTS_MAX];
         unsigned n_parts, n_wholes, n_deltas;
+        uint64_t told, awaited; // numbers of readings
+        unsigned n_parts_told;  // how many parts had been sent when it was told last
         bool link_gone;
         unsigned n_refused; // parts sent while it was
 } scene;
@@ -41,6 +44,13 @@ static int on_part(const Drover__InventoryPart *part, void *data) {
         scene.n_wholes += part->end ? 1 : 0;
         scene.n_deltas += part->serial ? 1 : 0;
         return 0;
+}
+
+static void on_told(uint64_t reading, void *data) {
+        (void) data;
+        assert_true(reading > scene.told); // those that a resync made void are not told
+        scene.told = reading;
+        scene.n_parts_told = scene.n_parts;
 }
 
 static const Drover__InventoryPart *last_part(void) {
@@ -75,6 +85,9 @@ static bool has_deltas(void) {
 static bool was_refused(void) {
         return scene.n_refused > 0;
 }
+static bool was_told(void) {
+        return scene.told >= scene.awaited;
+}
 static bool no_worker(void) {
         return worker_pending() == 0;
 }
@@ -94,8 +107,9 @@ static void open_host(const char *uri) {
         uv_loop_init(&scene.loop);
         assert_int_equal(journal_open(scratch_path("agent.db"), &scene.journal, &err), 0);
         assert_int_equal(connection_new(uri, &scene.connection, &err), 0);
-        assert_int_equal(
-                inventory_new(&scene.loop, scene.connection, scene.journal, on_part, NULL, &scene.inventory, &err), 0);
+        assert_int_equal(inventory_new(&scene.loop, scene.connection, scene.journal, on_part, on_told, NULL,
+                                       &scene.inventory, &err),
+                         0);
 }
 
 static int set_up(void **state) {
@@ -122,6 +136,8 @@ static int tear_down(void **state) {
                 virConnectClose(scene.conn);
         uv_run(&scene.loop, UV_RUN_DEFAULT);
         assert_int_equal(uv_loop_close(&scene.loop), 0);
+        unsetenv("DROVER_FAULT_DIR");
+        fault_init();
         for (unsigned i = 0; i < scene.n_parts; i++)
                 proto_free(&scene.parts[i]->base);
         return scratch_remove(state);
@@ -130,6 +146,21 @@ static int tear_down(void **state) {
 static void begin(void) {
         inventory_begin(scene.inventory);
         until_wholes(1);
+}
+
+// The next reading stays on its worker until it is let go.
+static void hold_reading(void) {
+        setenv("DROVER_FAULT_DIR", scratch, 1);
+        fault_init();
+        scratch_write("agent.inventory.read", "hold");
+}
+
+static bool is_being_read(void) {
+        return access(scratch_path("agent.inventory.read.held"), F_OK) == 0;
+}
+
+static void let_it_read(void) {
+        assert_int_equal(unlink(scratch_path("agent.inventory.read")), 0);
 }
 
 // A domain on the host, as virsh would define it; given back by undefine().
@@ -223,9 +254,11 @@ static void beginning_again_gives_a_later_generation(void **state) {
 
 static void beginning_again_while_reading_sends_one_picture(void **state) {
         (void) state;
+        hold_reading();
         inventory_begin(scene.inventory);
-        uv_run(&scene.loop, UV_RUN_NOWAIT); // the first reading is on its worker
+        until(is_being_read);
         inventory_begin(scene.inventory);
+        let_it_read();
         until_wholes(1);
         until(no_worker);
         assert_int_equal(scene.n_wholes, 1);
@@ -316,6 +349,67 @@ static void what_moves_leave_is_told_when_it_changes(void **state) {
         assert_int_equal(last_part()->n_retired, 0);
 }
 
+// ---- in a hurry
+
+static void until_told(uint64_t reading) {
+        assert_true(reading > scene.told);
+        scene.awaited = reading;
+        until(was_told);
+}
+
+static void what_somebody_waits_for_is_told_before_he_hears(void **state) {
+        (void) state;
+        begin();
+        virDomainPtr domain = define("erp", NEW_DOMAIN, 10);
+        inventory_touch(scene.inventory, NEW_DOMAIN);
+        until_told(inventory_hurry(scene.inventory));
+        assert_int_equal(scene.n_parts_told, 2);
+        assert_string_equal(last_part()->domains[0]->name, "erp");
+        undefine(domain);
+}
+
+static void who_waits_hears_even_if_nothing_has_changed(void **state) {
+        (void) state;
+        begin();
+        until_told(inventory_hurry(scene.inventory));
+        assert_int_equal(scene.n_parts, 1);
+}
+
+static void what_changes_during_a_reading_is_in_the_next(void **state) {
+        (void) state;
+        begin();
+        hold_reading();
+        uint64_t first = inventory_hurry(scene.inventory);
+        until(is_being_read);
+        virDomainPtr domain = define("erp", NEW_DOMAIN, 10);
+        inventory_touch(scene.inventory, NEW_DOMAIN);
+        uint64_t second = inventory_hurry(scene.inventory);
+        assert_int_equal(second, first + 1);
+        let_it_read();
+        until_told(second);
+        assert_int_equal(scene.n_parts_told, 2);
+        assert_string_equal(last_part()->domains[0]->name, "erp");
+        undefine(domain);
+}
+
+static void what_was_waited_for_when_a_resync_came_is_in_the_whole_picture(void **state) {
+        (void) state;
+        begin();
+        virDomainPtr domain = define("erp", NEW_DOMAIN, 10);
+        inventory_touch(scene.inventory, NEW_DOMAIN);
+        uint64_t reading = inventory_hurry(scene.inventory);
+        inventory_begin(scene.inventory);
+        until_told(reading);
+        assert_int_equal(scene.n_wholes, 2);
+        assert_int_equal(last_part()->n_domains, 2);
+        undefine(domain);
+}
+
+static void without_a_link_nobody_can_be_told(void **state) {
+        (void) state;
+        assert_int_equal(inventory_hurry(scene.inventory), 0);
+}
+
 // ---- the link
 
 static void nothing_is_sent_while_the_link_is_gone(void **state) {
@@ -398,6 +492,11 @@ int main(void) {
                 TEST(a_burst_of_events_is_one_delta_and_what_is_unchanged_none),
                 TEST(lost_events_are_made_up_for_by_reading_all),
                 TEST(what_moves_leave_is_told_when_it_changes),
+                TEST(what_somebody_waits_for_is_told_before_he_hears),
+                TEST(who_waits_hears_even_if_nothing_has_changed),
+                TEST(what_changes_during_a_reading_is_in_the_next),
+                TEST(what_was_waited_for_when_a_resync_came_is_in_the_whole_picture),
+                TEST(without_a_link_nobody_can_be_told),
                 TEST(nothing_is_sent_while_the_link_is_gone),
                 TEST(a_link_that_breaks_while_sending_ends_it),
                 TEST(freeing_while_reading_is_safe),

@@ -6,6 +6,7 @@
 #include "agent/session/session.h"
 #include "agent/session/state.h"
 #include "agent/host/events.h"
+#include "common/fault.h"
 #include "common/link.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -40,6 +41,7 @@ static struct {
         unsigned opened, closed, frames, hellos, pings, pongs, renewals, wholes, deltas, results;
         uint64_t instance, generation, last_serial;
         char software[64], domain_state[32];
+        char state_at_result[32]; // domain_state when the last result came
         uint8_t peer_sha256[32];
         Drover__AgentResult *result; // the last
         // the agent
@@ -192,6 +194,7 @@ static void on_envelope(Drover__Envelope *envelope) {
                 proto_free(scene.result ? &scene.result->base : NULL);
                 scene.result = envelope->result;
                 envelope->result = NULL;
+                snprintf(scene.state_at_result, sizeof scene.state_at_result, "%s", scene.domain_state);
                 scene.results++;
                 break;
         default:
@@ -347,7 +350,10 @@ static int set_up(void **state) {
         scene.retry_ms = 10;
         uv_loop_init(&scene.loop);
         scene.authority = authority_new();
-        return scratch_make(state);
+        scratch_make(state);
+        setenv("DROVER_FAULT_DIR", scratch, 1);
+        fault_init();
+        return 0;
 }
 
 static bool no_worker(void) {
@@ -373,6 +379,8 @@ static int tear_down(void **state) {
         tls_credentials_unref(scene.host_credentials);
         authority_free(&scene.authority);
         proto_free(scene.result ? &scene.result->base : NULL);
+        unsetenv("DROVER_FAULT_DIR");
+        fault_init();
         return scratch_remove(state);
 }
 
@@ -582,29 +590,74 @@ static bool is_paused(void) {
         return !strcmp(scene.domain_state, "paused");
 }
 
-static void what_a_request_changed_is_told_in_a_delta(void **state) {
-        (void) state;
-        Drover__AgentRequest request = new_request(7);
+static void send_power(uint64_t id, const char *step, uint64_t epoch, Drover__PowerAction action) {
+        Drover__AgentRequest request = new_request(id);
         Drover__DomainPower verb;
         drover__domain_power__init(&verb);
-        verb.action = DROVER__POWER_ACTION__POWER_SUSPEND;
+        verb.action = action;
         request.job = (char *) "job1";
-        request.step = (char *) "suspend";
-        request.epoch = 3;
+        request.step = (char *) step;
+        request.epoch = epoch;
         request.verb_case = DROVER__AGENT_REQUEST__VERB_DOMAIN_POWER;
         request.domain_power = &verb;
-        meet_online();
         send_request(&request);
-        until(is_paused);
-        assert_int_equal(scene.last_serial, 1);
+}
+
+static void what_a_request_changed_is_told_in_a_delta_before_its_result(void **state) {
+        (void) state;
+        meet_online();
+        send_power(7, "suspend", 3, DROVER__POWER_ACTION__POWER_SUSPEND);
         until(has_result);
         assert_null(scene.result->failure);
-        verb.action = DROVER__POWER_ACTION__POWER_RESUME;
-        request.epoch = 2;
-        request.id = 8;
-        send_request(&request);
+        assert_string_equal(scene.state_at_result, "paused");
+        assert_int_equal(scene.last_serial, 1);
+        send_power(8, "suspend", 2, DROVER__POWER_ACTION__POWER_RESUME);
         until(has_result);
         assert_int_equal(scene.result->failure->code, ERROR_STALE);
+}
+
+static bool is_being_read(void) {
+        return access(scratch_path("agent.inventory.read.held"), F_OK) == 0;
+}
+
+// Somebody's request has done its work, and the reading of what it changed hangs.
+static void suspend_while_reading_hangs(void) {
+        meet_online();
+        scratch_write("agent.inventory.read", "hold");
+        send_power(7, "suspend", 3, DROVER__POWER_ACTION__POWER_SUSPEND);
+        until(is_being_read);
+}
+
+static void let_it_read(void) {
+        assert_int_equal(unlink(scratch_path("agent.inventory.read")), 0);
+}
+
+static void a_result_does_not_wait_for_a_host_that_hangs(void **state) {
+        (void) state;
+        suspend_while_reading_hangs();
+        uint64_t held_at = clock_ms(&system_clock);
+        until(has_result);
+        assert_in_range(clock_ms(&system_clock) - held_at, 1000, 10000);
+        assert_null(scene.result->failure);
+        assert_string_equal(scene.state_at_result, "running");
+        let_it_read();
+        until(is_paused);
+        assert_int_equal(scene.results, 1);
+}
+
+static void a_result_that_was_held_when_the_link_went_is_given_on_the_next(void **state) {
+        (void) state;
+        suspend_while_reading_hangs();
+        link_abort(scene.link, ERROR_FAILED, "cut");
+        until(is_closed);
+        let_it_read();
+        until(has_met_again);
+        assert_int_equal(scene.results, 0);
+        assert_string_equal(scene.domain_state, "paused");
+        send_power(1, "suspend", 3, DROVER__POWER_ACTION__POWER_SUSPEND);
+        until(has_result);
+        assert_null(scene.result->failure);
+        assert_int_equal(scene.result->id, 1);
 }
 
 static void fault_48_a_request_with_a_bad_name_is_refused_and_the_link_stays(void **state) {
@@ -759,7 +812,9 @@ int main(void) {
                 TEST(a_link_that_is_cut_again_and_again_is_waited_for),
                 TEST(a_resync_brings_a_new_whole_picture_on_the_same_link),
                 TEST(a_request_is_done_and_answered),
-                TEST(what_a_request_changed_is_told_in_a_delta),
+                TEST(what_a_request_changed_is_told_in_a_delta_before_its_result),
+                TEST(a_result_does_not_wait_for_a_host_that_hangs),
+                TEST(a_result_that_was_held_when_the_link_went_is_given_on_the_next),
                 TEST(fault_48_a_request_with_a_bad_name_is_refused_and_the_link_stays),
                 TEST(an_operation_that_is_not_known_is_refused_by_version),
                 TEST(a_certificate_is_renewed_over_the_open_link_and_shown_on_the_next),

@@ -20,6 +20,7 @@
 
 struct answer {
         uint64_t id;
+        bool behind, touched; // it is to go behind what was changed; that had been said before
         enum error_code code;
         char message[256];
         char value[64];
@@ -87,6 +88,9 @@ static int run_copy(struct verb_call *call, struct error *err) {
 #define STEP (VERB_JOB | VERB_VM | VERB_EPOCH | VERB_CHANGES)
 static const struct verb act = {.name = "act", .flags = STEP, .thread = VERB_POOL, .run = run_act};
 static const struct verb failing = {.name = "failing", .flags = STEP, .thread = VERB_POOL, .run = run_fail};
+static const struct verb telling = {.name = "telling", .flags = STEP | VERB_TELLS, .thread = VERB_POOL, .run = run_act};
+static const struct verb telling_failing = {
+        .name = "telling_failing", .flags = STEP | VERB_TELLS, .thread = VERB_POOL, .run = run_fail};
 static const struct verb waiting = {.name = "waiting", .flags = STEP, .thread = VERB_THREAD, .run = run_wait};
 static const struct verb copying = {.name = "copying", .flags = STEP, .thread = VERB_THREAD, .run = run_copy};
 static const struct verb reading = {.name = "reading", .flags = VERB_READS, .thread = VERB_POOL, .run = run_act};
@@ -96,11 +100,11 @@ static const struct verb cancelling = {.name = "cancel_step", .thread = VERB_LOO
 
 // ---- the scene
 
-static void on_result(const Drover__AgentResult *result, void *data) {
+static void on_result(const Drover__AgentResult *result, bool behind, void *data) {
         (void) data;
         assert_true(scene.n_answers < ANSWERS_MAX);
         struct answer *answer = &scene.answers[scene.n_answers++];
-        *answer = (struct answer){.id = result->id};
+        *answer = (struct answer){.id = result->id, .behind = behind, .touched = *scene.touched};
         if (result->failure) {
                 assert_int_equal(result->value_case, DROVER__AGENT_RESULT__VALUE__NOT_SET);
                 answer->code = error_from_number(result->failure->code);
@@ -303,6 +307,34 @@ static void a_new_attempt_acts_again(void **state) {
         answer(1);
         submit(&act, (struct ask){.id = 2, .attempt = 2});
         assert_answer(answer(2), 2, "acted 2");
+}
+
+static void a_result_goes_behind_what_the_step_changed(void **state) {
+        (void) state;
+        submit(&act, (struct ask){.id = 1, .step = "middle"});
+        assert_false(answer(1)->behind);
+        submit(&telling, (struct ask){.id = 2, .step = "last"});
+        assert_true(answer(2)->behind);
+        assert_true(answer(2)->touched);
+}
+
+static void a_failure_may_have_changed_something_too(void **state) {
+        (void) state;
+        submit(&telling_failing, (struct ask){.id = 1});
+        assert_refusal(answer(1), 1, ERROR_NO_SPACE, "no room");
+        assert_true(answer(1)->behind);
+        assert_true(answer(1)->touched);
+}
+
+static void a_step_that_never_began_waits_for_no_inventory(void **state) {
+        (void) state;
+        submit(&waiting, (struct ask){.id = 1, .step = "one"});
+        submit(&telling, (struct ask){.id = 2, .step = "two"});
+        wait_at_work(1);
+        submit(&undoing, (struct ask){.id = 3, .step = "undo"});
+        assert_refusal(answer(1), 2, ERROR_CANCELLED, "cancelled before it began");
+        assert_false(answer(1)->behind);
+        answer(3);
 }
 
 static void what_is_no_step_of_a_job_leaves_no_memory(void **state) {
@@ -532,6 +564,9 @@ int main(void) {
                 TEST(a_step_that_was_done_is_answered_from_the_journal),
                 TEST(a_failed_step_runs_again_when_it_is_asked_again),
                 TEST(a_new_attempt_acts_again),
+                TEST(a_result_goes_behind_what_the_step_changed),
+                TEST(a_failure_may_have_changed_something_too),
+                TEST(a_step_that_never_began_waits_for_no_inventory),
                 TEST(what_is_no_step_of_a_job_leaves_no_memory),
                 TEST(fault_14_a_stale_epoch_is_refused),
                 TEST(fault_09_a_step_that_was_cut_before_it_acted_acts_when_asked_again),
