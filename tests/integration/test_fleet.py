@@ -84,6 +84,16 @@ def host_of(lab, name):
     return lab.drover("host", "show", name)
 
 
+def json_texts(text):
+    """The JSON texts that stand one after another."""
+    decoder, texts = json.JSONDecoder(), []
+    while text := text.lstrip():
+        value, end = decoder.raw_decode(text)
+        texts.append(value)
+        text = text[end:]
+    return texts
+
+
 def later(one, other):
     return datetime.fromisoformat(one.replace("Z", "+00:00")) >= datetime.fromisoformat(other.replace("Z", "+00:00"))
 
@@ -315,6 +325,36 @@ class TestAway:
         wait_for("up to date", 5, lambda: find(lab, vm) is None)
 
 
+class TestOwnWrites:
+    """What a job did is in the inventory when it has ended: each command meets what the one before it has done, without any wait."""
+
+    TIMES = 10
+    ROUND = """
+        drover vm start "$VM" && drover vm stop "$VM" && drover vm move "$VM" "$TARGET" && drover vm show "$VM" -o json >&3 &&
+        drover vm list --retired -o json >&3 && drover vm purge --all --yes && drover vm list --retired -o json >&3"""
+
+    @pytest.fixture
+    def disk(self, lab, vm):
+        define(lab, HERE, domain_xml(vm, disk_xml(new_image(lab, HERE, f"{vm}.qcow2")), uuid=lab.virsh(HERE, "domuuid", vm)))
+        soon("its disk", lambda: lab.drover("vm", "show", vm)["disks"])
+        yield f"{vm}.qcow2"
+        for host in (HERE, AWAY):
+            undefine(lab, host, vm)
+            lab.exec(host, "rm", "-f", f"{POOL}/{vm}.qcow2")
+
+    def test_stop_move_show_and_purge_in_one_line(self, lab, vm, disk):
+        for turn in range(self.TIMES):
+            target = HERE if turn % 2 else AWAY
+            done = subprocess.run(["bash", "-c", f"{{ {self.ROUND}; }} 3>&1 >/dev/null"], env={**lab.env, "VM": vm, "TARGET": target},
+                                  text=True, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
+            assert done.returncode == 0, (turn, done.stderr)
+            shown, retired, left = json_texts(done.stdout)
+            assert (f"{shown['site']}/{shown['host']}", shown["state"]) == (target, "shut off"), turn
+            assert [d["volume"] for d in shown["disks"]] == [disk], turn
+            assert [r["name"] for r in retired] == [vm], turn
+            assert left == [], turn
+
+
 class TestPower:
     @pytest.fixture(scope="class")
     def guest(self, lab):
@@ -325,10 +365,10 @@ class TestPower:
     def test_suspend_and_resume(self, lab, guest):
         lab.drover("vm", "suspend", guest)
         assert lab.state_of(BESIDE, guest) == "paused"
-        soon("paused", lambda: find(lab, guest)["state"] == "paused")
+        assert find(lab, guest)["state"] == "paused"
         lab.drover("vm", "resume", guest)
         assert lab.state_of(BESIDE, guest) == "running"
-        soon("running", lambda: find(lab, guest)["state"] == "running")
+        assert find(lab, guest)["state"] == "running"
 
     def test_reboot(self, lab, guest):
         def boot_id():
@@ -341,12 +381,12 @@ class TestPower:
     def test_shutdown_waits_until_it_has(self, lab, guest):
         done = lab.drover("vm", "shutdown", guest)
         assert done["state"] == "done" and lab.state_of(BESIDE, guest) == "shut off"
-        soon("shut off", lambda: find(lab, guest)["state"] == "shut off")
+        assert find(lab, guest)["state"] == "shut off"
 
     def test_start_and_the_hard_stop(self, lab, vm):
         assert lab.drover("vm", "start", vm)["state"] == "done"
         assert lab.state_of(HERE, vm) == "running"
-        soon("running", lambda: find(lab, vm)["state"] == "running")
+        assert find(lab, vm)["state"] == "running"
         assert lab.drover("vm", "stop", vm)["state"] == "done"
         assert lab.state_of(HERE, vm) == "shut off"
 
@@ -359,9 +399,9 @@ class TestPower:
     def test_autostart(self, lab, vm):
         lab.drover("vm", "autostart", vm)
         assert "enable" in lab.virsh(HERE, "dominfo", vm).split("Autostart:")[1].split()[0]
-        soon("shown", lambda: find(lab, vm)["autostart"] is True)
+        assert find(lab, vm)["autostart"] is True
         lab.drover("vm", "autostart", vm, "--disable")
-        soon("not any more", lambda: find(lab, vm)["autostart"] is False)
+        assert find(lab, vm)["autostart"] is False
 
     def test_a_vm_that_cannot_start_says_why(self, lab, vm):
         missing = f"{POOL}/{vm}.qcow2"
