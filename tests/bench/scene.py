@@ -76,9 +76,6 @@ class Scene:
     def where(self):
         return place(known(self.lab, VM))
 
-    def wait_there(self, vm, host):
-        wait_for(f"{vm} at {host}", 15, lambda: place(known(self.lab, vm)) == host)
-
     def disk(self, vm=VM):
         return self.lab.drover("vm", "show", vm)["disks"][0]["path"]
 
@@ -89,14 +86,12 @@ class Scene:
     def purge(self):
         if self.lab.drover("vm", "list", "--retired"):
             self.lab.drover("vm", "purge", "--all", "--yes", timeout=600)
-            wait_for("no retired copies in the inventory", 10, lambda: not self.lab.drover("vm", "list", "--retired"))
 
     def bring(self, host, purge=True):
         """The VM to a host, as fast as it goes; nothing of it stays elsewhere."""
         self.line("none")
         if self.where() != host:
             self.lab.drover("vm", "move", VM, host, timeout=1200)
-            self.wait_there(VM, host)
         if purge:
             self.purge()
 
@@ -125,7 +120,6 @@ class Scene:
         job = self.lab.drover("vm", "move", vm, target, *options, timeout=3600)
         seconds = time.monotonic() - begun
         self.resident.append(max(map(high_mark_mib, agents)))
-        self.wait_there(vm, target)
         job = self.lab.drover("job", "show", job["id"])
         return Move(seconds, next(s["duration_seconds"] for s in job["steps"] if s["name"] == "receive-vda"), job)
 

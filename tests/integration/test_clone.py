@@ -128,7 +128,7 @@ def test_a_linked_clone_lies_over_its_original_which_may_not_run_any_more(lab, n
     assert done["transfers"][0]["choice"].startswith("linked: ") and done["duration_seconds"] < 5
     made = lab.drover("vm", "show", name)
     assert made["disks"][0]["backing_chain"] == [f"{POOL}/{TEMPLATE}.qcow2"]
-    assert wait_for("the original is known to lie below", 15, lambda: lab.drover("vm", "show", TEMPLATE)["disks"][0]["is_backing"])
+    assert lab.drover("vm", "show", TEMPLATE)["disks"][0]["is_backing"]
     assert made["disks"][0]["allocation_bytes"] < 1 << 20
     lab.exec(ONE, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", f"{POOL}/{name}.qcow2", f"{POOL}/{name}-flat.raw")
     assert payload_in_image(lab, ONE, f"{name}-flat.raw", "raw") == lab.expected_sha256(TEMPLATE)
