@@ -9,7 +9,7 @@ const unsigned choice_levels[CHOICE_LEVELS] = {0, 1, 3, 5, 6, 7, 9, 12, 15};
 // How the levels compare on images of Linux systems: bytes a second of one thread relative to level 3, and what is left
 // of 1 (docs/decisions/ says what was measured). Only the proportions count.
 static const double usual_speed[CHOICE_LEVELS] = {0, 1.6, 1, 0.62, 0.50, 0.40, 0.29, 0.15, 0.065};
-static const double usual_ratio[CHOICE_LEVELS] = {1, 0.455, 0.43, 0.418, 0.411, 0.405, 0.398, 0.395, 0.385};
+static const double usual_ratio[CHOICE_LEVELS] = {1, 0.449, 0.43, 0.424, 0.419, 0.416, 0.412, 0.411, 0.404};
 
 #define SPEED_GUESS 150e6 // of level 3, before anything is measured
 #define HEADROOM    0.85  // of what coding is believed to make
@@ -24,6 +24,8 @@ static const double usual_ratio[CHOICE_LEVELS] = {1, 0.455, 0.43, 0.418, 0.411, 
 #define BUSY        0.5   // of the time waited for the network: it is what everything waits for
 #define NOT_BUSY    0.15
 #define LINK_GROWTH 1.05 // of what the link is believed to take, from one sample to the next
+#define CODERS_BUSY 0.75 // of the streams' time: coding is what everything waits for
+#define STEADY      0.25 // weight of the last sample in what is believed of a level: images change from place to place
 #define FASTEST     100e9
 
 void choice_init(struct choice *choice, unsigned streams) {
@@ -48,24 +50,24 @@ static double ratio_of(const struct choice *choice, unsigned n) {
         return saved < 0.99 ? 1 - saved : 0.01;
 }
 
+struct way {              // of coding
+        unsigned level;   // its index
+        unsigned streams; // that share the image
+};
+
+static struct way present(const struct choice *choice) {
+        return (struct way){choice->now, choice->active};
+}
+
 // One stream sees the whole image in its window and so codes best; several make use of several processors.
-static double pace_with(const struct choice *choice, unsigned n, double threads, unsigned streams) {
-        double ratio = ratio_of(choice, n) * (n > 0 && streams > 1 ? APART : 1), by_link = choice->link / ratio;
-        if (n == 0)
+static double pace_of(const struct choice *choice, struct way way, double threads) {
+        bool alone = way.streams == 1 && choice->streams > 1;
+        double ratio = ratio_of(choice, way.level) * (way.level > 0 && way.streams > 1 ? APART : 1);
+        double by_link = (alone && choice->link > ONE_STREAM ? ONE_STREAM : choice->link) / ratio;
+        if (way.level == 0)
                 return by_link;
-        double by_coding = HEADROOM * (threads < streams ? threads : streams) * speed_of(choice, n);
+        double by_coding = HEADROOM * (threads < way.streams ? threads : way.streams) * speed_of(choice, way.level);
         return by_coding < by_link ? by_coding : by_link;
-}
-
-static unsigned streams_for(const struct choice *choice, unsigned n, double threads) {
-        if (n == 0 || choice->link <= 0 || choice->link >= ONE_STREAM)
-                return choice->streams;
-        bool alone = pace_with(choice, n, threads, 1) >= pace_with(choice, n, threads, choice->streams);
-        return alone ? 1 : choice->streams;
-}
-
-static double pace_of(const struct choice *choice, unsigned n, double threads) {
-        return pace_with(choice, n, threads, streams_for(choice, n, threads));
 }
 
 // ---- what happened
@@ -74,13 +76,15 @@ static double blend(double before, double now) {
 }
 
 // Believed to be faster than before only step by step: what was saved up while nothing was sent goes out in a burst.
-static void learn_link(struct choice *choice, double waiting, double wire) {
-        double most = choice->link > 0 ? choice->link * LINK_GROWTH : wire;
-        if (waiting >= BUSY)
+// Where nothing waits for the network, because coding is what everything waits for, nothing is learnt of the link.
+static void learn_link(struct choice *choice, const struct choice_sample *sample) {
+        double wire = sample->wire / sample->seconds, most = choice->link > 0 ? choice->link * LINK_GROWTH : wire;
+        bool coders_busy = sample->coding > CODERS_BUSY * sample->seconds * choice->active;
+        if (sample->waiting >= BUSY)
                 choice->link = blend(choice->link, wire);
-        else if (waiting < NOT_BUSY && choice->now == 0)
+        else if (sample->waiting < NOT_BUSY && choice->now == 0)
                 choice->link = 0;
-        else if (choice->link > 0 && waiting < NOT_BUSY && choice->link < FASTEST)
+        else if (choice->link > 0 && sample->waiting < NOT_BUSY && !coders_busy && choice->link < FASTEST)
                 choice->link = most; // it takes more than was believed; how much, only trying will tell
         else if (choice->link > 0 && wire > choice->link)
                 choice->link = wire;
@@ -88,37 +92,56 @@ static void learn_link(struct choice *choice, double waiting, double wire) {
                 choice->link = most;
 }
 
+// What another level showed stays worth something: it is carried over to this one by how the two usually compare.
+static void learn_level(struct choice *choice, double speed, double ratio) {
+        bool known = choice->measured > 0;
+        double speed_before = known ? speed_of(choice, choice->now) : speed;
+        double ratio_before = known ? ratio_of(choice, choice->now) : ratio;
+        choice->speed = speed_before + STEADY * (speed - speed_before);
+        choice->ratio = ratio_before + STEADY * (ratio - ratio_before);
+        choice->measured = choice->now;
+}
+
 static void learn(struct choice *choice, const struct choice_sample *sample) {
-        double wire = sample->wire / sample->seconds;
         choice->since += sample->seconds;
+        choice->waiting = sample->waiting;
         choice->pace = blend(choice->pace, sample->plain / sample->seconds);
-        choice->wire = blend(choice->wire, wire);
+        choice->wire = blend(choice->wire, sample->wire / sample->seconds);
         if (choice->now > 0 && sample->coding > 0.01 && sample->plain > 0) {
-                bool known = choice->measured == choice->now;
-                choice->speed = blend(known ? choice->speed : 0, sample->plain / sample->coding);
-                choice->ratio = blend(known ? choice->ratio : 0, sample->coded / sample->plain);
-                choice->measured = choice->now;
+                double ratio = sample->coded / sample->plain / (choice->active > 1 ? APART : 1);
+                learn_level(choice, sample->plain / sample->coding, ratio);
         }
-        learn_link(choice, sample->waiting, wire);
+        learn_link(choice, sample);
         for (unsigned i = 0; i < CHOICE_LEVELS; i++)
                 choice->barred[i] -= sample->seconds;
 }
 
-static unsigned best_of(const struct choice *choice, double threads) {
-        unsigned best = 0;
-        if (choice->link <= 0)
-                return 0; // nothing waits for the network
-        for (unsigned i = 1; i < CHOICE_LEVELS; i++)
-                if ((choice->barred[i] <= 0 || i == choice->now) &&
-                    pace_of(choice, i, threads) > pace_of(choice, best, threads))
-                        best = i;
+static struct way best_of(const struct choice *choice, double threads) {
+        struct way best = {0, choice->streams}, way;
+        if (choice->link <=
+            0) { // nothing waits for the network; or perhaps something does, and the next sample will tell
+                best.level = choice->waiting < NOT_BUSY ? 0 : choice->now;
+                return best;
+        }
+        for (way.level = 1; way.level < CHOICE_LEVELS; way.level++) {
+                if (choice->barred[way.level] > 0 && way.level != choice->now)
+                        continue;
+                way.streams = choice->streams;
+                if (pace_of(choice, way, threads) > pace_of(choice, best, threads))
+                        best = way;
+                way.streams = 1;
+                if (pace_of(choice, way, threads) > pace_of(choice, best, threads))
+                        best = way;
+        }
         return best;
 }
 
-static void change(struct choice *choice, unsigned to) {
+static void change(struct choice *choice, struct way to) {
         choice->before = choice->now;
+        choice->active_before = choice->active;
         choice->pace_before = choice->pace;
-        choice->now = to;
+        choice->now = to.level;
+        choice->active = to.streams;
         choice->pace = 0;
         choice->since = 0;
 }
@@ -126,21 +149,21 @@ static void change(struct choice *choice, unsigned to) {
 // What turned out slower than what was before goes back: the processors had less to spare, or the link takes less, than
 // it seemed.
 static bool take_back(struct choice *choice) {
-        if (choice->now == choice->before || choice->since < PATIENCE || choice->pace_before <= 0)
+        if (choice->since < PATIENCE || choice->pace_before <= 0)
                 return false;
         bool bad = choice->pace < TOO_BAD * choice->pace_before && choice->wire < TOO_BAD * choice->link;
-        unsigned from = choice->now, to = choice->before;
+        struct way from = present(choice), to = {choice->before, choice->active_before};
         choice->pace_before = 0; // judged
         if (!bad)
                 return false;
-        choice->barred[from] = BARRED;
+        if (from.level != to.level)
+                choice->barred[from.level] = BARRED;
         change(choice, to);
         choice->pace_before = 0;
         return true;
 }
 
 bool choice_update(struct choice *choice, const struct choice_sample *sample) {
-        unsigned active = choice->active;
         bool first = !choice->measured;
         learn(choice, sample);
         if (take_back(choice))
@@ -148,16 +171,17 @@ bool choice_update(struct choice *choice, const struct choice_sample *sample) {
         double threads = sample->idle + sample->coding / sample->seconds;
         if (threads < LEAST)
                 threads = LEAST;
-        if (choice->since >= (first || choice->now == CHOICE_START ? FIRST : PATIENCE)) {
-                unsigned best = best_of(choice, threads);
-                if (best != choice->now && (choice->link <= 0 || pace_of(choice, best, threads) >
-                                                                         WORTH * pace_of(choice, choice->now, threads)))
-                        change(choice, best);
-        }
-        if (choice->since == 0 || choice->now == 0 || choice->link <= 0 || choice->link >= ONE_STREAM)
-                choice->active =
-                        streams_for(choice, choice->now, threads); // otherwise it would swing with every sample
-        return choice->since == 0 || choice->active != active;
+        bool found_slow =
+                choice->now == 0 && choice->waiting >= BUSY; // each moment of plain bytes costs four of coded ones
+        if (choice->since < (first || found_slow || choice->now == CHOICE_START ? FIRST : PATIENCE))
+                return false;
+        struct way now = present(choice), best = best_of(choice, threads);
+        if (best.level == now.level && best.streams == now.streams)
+                return false;
+        if (choice->link > 0 && pace_of(choice, best, threads) <= WORTH * pace_of(choice, now, threads))
+                return false;
+        change(choice, best);
+        return true;
 }
 
 char *choice_text(const struct choice *choice, char text[CHOICE_TEXT_MAX]) {

@@ -40,7 +40,8 @@ struct choice {
         double pace;         // bytes of the image a second, lately
         double pace_before;  // at the level before
         double wire;         // bytes that the network took a second, lately, at this level
-        unsigned before;
+        double waiting;      // of the last sample
+        unsigned before, active_before;
         double since;                 // seconds since the last change
         double barred[CHOICE_LEVELS]; // seconds for which a level is not tried
 };

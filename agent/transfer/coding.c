@@ -114,11 +114,14 @@ static void sample(struct coding *coding, uint64_t now) {
         flow_choose(coding->flow, choice_level(&coding->choice), choice_text(&coding->choice, text));
 }
 
-void coding_done(struct coding *coding, size_t plain, size_t coded, uint64_t coding_us, uint64_t held_us) {
+void coding_held(struct coding *coding, uint64_t us) {
+        atomic_fetch_add(&coding->held_us, us);
+}
+
+void coding_done(struct coding *coding, size_t plain, size_t coded, uint64_t coding_us) {
         atomic_fetch_add(&coding->plain, plain);
         atomic_fetch_add(&coding->coded, coded);
         atomic_fetch_add(&coding->coding_us, coding_us);
-        atomic_fetch_add(&coding->held_us, held_us);
         if (pthread_mutex_trylock(&coding->mutex) != 0)
                 return; // another stream looks just now
         uint64_t now = coding_now_us();

@@ -32,5 +32,6 @@ bool coding_takes_part(const struct coding *coding, unsigned stream); // now
 void coding_release(struct coding *coding);                           // all take part: the end is near
 unsigned coding_level(const struct coding *coding);
 enum coder_reach coding_reach(const struct coding *coding, unsigned stream);
-// A block is on its way: its grains' bytes, what became of them, how long that took, how long the rate held it.
-void coding_done(struct coding *coding, size_t plain, size_t coded, uint64_t coding_us, uint64_t held_us);
+// A block is coded: its grains' bytes, what became of them, how long that took.
+void coding_done(struct coding *coding, size_t plain, size_t coded, uint64_t coding_us);
+void coding_held(struct coding *coding, uint64_t us); // for so long the rate held a block

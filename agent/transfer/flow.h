@@ -18,12 +18,13 @@
 #define FLOW_STREAMS_MAX     9u // the conversation, and those that carry blocks
 #define FLOW_STREAMS_LEAST   2u
 #define FLOW_STREAMS_DEFAULT 2u // that carry blocks
-#define FLOW_THREADS_MAX     16u
-#define FLOW_TICK_MS         50
-#define FLOW_SYMPTOM_MS      250  // to hear the cause
-#define FLOW_FRAME_MS        1000 // to end the frame under way, where there is more to say
-#define FLOW_CHOICE_MAX      160
-#define FLOW_ASKING_MAX      64
+#define FLOW_THREADS_MAX                                                                                               \
+        (2 * FLOW_STREAMS_MAX + 1) // of a sender: two a stream and one for the conversation, and its readers
+#define FLOW_TICK_MS    50
+#define FLOW_SYMPTOM_MS 250  // to hear the cause
+#define FLOW_FRAME_MS   1000 // to end the frame under way, where there is more to say
+#define FLOW_CHOICE_MAX 160
+#define FLOW_ASKING_MAX 64
 
 enum flow_weight { FLOW_NOTHING, FLOW_SYMPTOM, FLOW_CAUSE };
 

@@ -110,6 +110,8 @@ static void work(void *data, unsigned n) {
                 talk_to_sink(sender);
         else if (n < streams)
                 sending_work(&sender->sendings[n]);
+        else if (n < 2 * streams - 1)
+                sending_code(&sender->sendings[n - streams + 1]);
         else
                 readers_work(&sender->readers);
 }
@@ -124,6 +126,7 @@ static void prepare_streams(struct sender *sender) {
                                                        .rate = &sender->running.rate,
                                                        .recalled = sender->readers.recalled,
                                                        .channel = copy->channels[i],
+                                                       .queue = coded_new(&copy->flow),
                                                        .stream = i - 1};
 }
 
@@ -134,7 +137,9 @@ static int run(struct sender *sender, Drover__TransferResult **ret, struct error
         flow_set_digest(flow, digest_new(flow->bytes_total));
         sender->readers.have = have_new(flow, flow->bytes_total);
         prepare_streams(sender);
-        int result = flow_run(flow, copy->order.streams + READERS_THREADS, work, sender, err);
+        int result = flow_run(flow, 2 * copy->order.streams - 1 + READERS_THREADS, work, sender, err);
+        for (unsigned i = 1; i < copy->order.streams; i++)
+                coded_free(sender->sendings[i].queue);
         coding_fini(&sender->coding);
         talk_fini(&sender->talk);
         have_free(sender->readers.have);

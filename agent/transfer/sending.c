@@ -17,7 +17,6 @@ DEFINE_CLEANUP(coder_free, struct coder *)
 
 struct stream {
         const struct sending *sending;
-        struct coder *coder;
         uint64_t offset; // of the parcel under way, for messages
         uint64_t held_us;
 };
@@ -56,38 +55,65 @@ static int send_bytes(struct stream *stream, const uint8_t *bytes, size_t length
         return 0;
 }
 
-// ---- a block
-struct coded {
-        Drover__DataCoding coding;
-        const uint8_t *bytes; // NULL: plain, from the parcel's own buffer
-        size_t length;
-        uint64_t us;
-};
-
-static int code(struct stream *stream, const struct parcel *parcel, size_t plain, struct coded *ret,
-                struct error *err) {
-        unsigned level = coding_level(stream->sending->coding);
+// ---- coding, on a thread of its own
+static int code_block(const struct sending *sending, struct coder *coder, struct parcel *parcel,
+                      struct coded_block **ret, struct error *err) {
+        size_t plain = grains_bytes(&parcel->grains, (size_t) parcel->length), n = plain;
+        unsigned level = coding_level(sending->coding);
         if (parcel->answered && level < ASKED_LEVEL)
                 level = ASKED_LEVEL;
-        uint64_t began = coding_now_us();
-        bool begins = false;
-        *ret = (struct coded){.coding = DROVER__DATA_CODING__DATA_CODING_PLAIN, .length = plain};
+        if (level == 0)
+                coder_rest(coder);
         if (level == 0 || plain <= TOO_SMALL) {
-                if (level == 0)
-                        coder_rest(stream->coder);
+                *ret = coded_block_plain(parcel, plain);
+                coding_done(sending->coding, plain, plain, 0);
                 return 0;
         }
-        if (coder_code(stream->coder, level, coding_reach(stream->sending->coding, stream->sending->stream),
-                       parcel->buffer, (size_t) parcel->length, &parcel->grains, &ret->bytes, &ret->length, &begins,
-                       err) < 0)
+        uint64_t began = coding_now_us();
+        const uint8_t *bytes;
+        bool begins = false;
+        if (coder_code(coder, level, coding_reach(sending->coding, sending->stream), parcel->buffer,
+                       (size_t) parcel->length, &parcel->grains, &bytes, &n, &begins, err) < 0)
                 return -1;
-        ret->coding = begins ? DROVER__DATA_CODING__DATA_CODING_ZSTD_NEW : DROVER__DATA_CODING__DATA_CODING_ZSTD;
-        ret->us = coding_now_us() - began;
+        *ret = coded_block_coded(
+                parcel, begins ? DROVER__DATA_CODING__DATA_CODING_ZSTD_NEW : DROVER__DATA_CODING__DATA_CODING_ZSTD,
+                bytes, n);
+        coding_done(sending->coding, plain, n, coding_now_us() - began);
+        pipeline_give_back(sending->flow->pipeline, parcel);
         return 0;
 }
 
-static int send_header(struct stream *stream, const struct parcel *parcel, const struct coded *coded,
-                       struct error *err) {
+static int code_all(const struct sending *sending, struct coder *coder, struct error *err) {
+        struct pipeline *pipeline = sending->flow->pipeline;
+        for (;;) {
+                struct coded_block *block;
+                coding_join(sending->coding, sending->stream);
+                struct parcel *parcel = pipeline_get(pipeline);
+                if (!parcel)
+                        return 0;
+                if (parcel->kind != PARCEL_BLOCK) {
+                        block = coded_block_plain(parcel, 0);
+                } else if (code_block(sending, coder, parcel, &block, err) < 0) {
+                        pipeline_give_back(pipeline, parcel);
+                        return -1;
+                }
+                if (!coded_put(sending->queue, block))
+                        return 0; // the flow knows why
+        }
+}
+
+void sending_code(const struct sending *sending) {
+        struct error why = ERROR_INIT;
+        _cleanup_(coder_free_p) struct coder *coder = coder_new();
+        if (code_all(sending, coder, &why) < 0)
+                flow_fail(sending->flow, &why);
+        coding_release(sending->coding);
+        coded_close(sending->queue);
+}
+
+// ---- a block
+static int send_header(struct stream *stream, const struct coded_block *coded, struct error *err) {
+        const struct parcel *parcel = &coded->what;
         Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
         Drover__DataBlock block = DROVER__DATA_BLOCK__INIT;
         uint8_t grains[GRAINS_BYTES];
@@ -112,19 +138,19 @@ static int send_grains(struct stream *stream, const struct parcel *parcel, struc
         return 0;
 }
 
-static int send_block(struct stream *stream, const struct parcel *parcel, struct error *err) {
+static int send_block(struct stream *stream, const struct coded_block *block, struct error *err) {
         const struct sending *sending = stream->sending;
-        size_t plain = grains_bytes(&parcel->grains, (size_t) parcel->length);
-        struct coded coded;
-        if (code(stream, parcel, plain, &coded, err) < 0 || send_header(stream, parcel, &coded, err) < 0)
+        const struct parcel *parcel = &block->what;
+        if (send_header(stream, block, err) < 0)
                 return -1;
-        int sent = coded.bytes ? send_bytes(stream, coded.bytes, coded.length, err) : send_grains(stream, parcel, err);
+        int sent =
+                block->bytes ? send_bytes(stream, block->bytes, block->length, err) : send_grains(stream, parcel, err);
         if (sent < 0)
                 return -1;
-        coding_done(sending->coding, plain, coded.length, coded.us, stream->held_us);
+        coding_held(sending->coding, stream->held_us);
         stream->held_us = 0;
         if (sending->recalled && recalled_sent(sending->recalled, parcel->offset / BLOCKS_BLOCK))
-                atomic_fetch_add(&sending->flow->bytes_resent, coded.length);
+                atomic_fetch_add(&sending->flow->bytes_resent, block->length);
         return 0;
 }
 
@@ -165,14 +191,15 @@ static int send_end(struct stream *stream, struct error *err) {
 }
 
 // ---- the stream
-static int send_parcel(struct stream *stream, const struct parcel *parcel, struct error *err) {
+static int send_next(struct stream *stream, const struct coded_block *block, struct error *err) {
+        const struct parcel *parcel = &block->what;
         struct flow *flow = stream->sending->flow;
         stream->offset = parcel->offset;
         if (flow_stopping(flow))
                 return error_set(err, ERROR_CANCELLED, "stopped");
         if (fault_point("agent.send.block", err) < 0)
                 return -1;
-        int result = parcel->kind == PARCEL_BLOCK  ? send_block(stream, parcel, err)
+        int result = parcel->kind == PARCEL_BLOCK  ? send_block(stream, block, err)
                      : parcel->kind == PARCEL_ZERO ? send_zeros(stream, parcel, err)
                                                    : send_keep(stream, parcel, err);
         if (result == 0)
@@ -180,36 +207,32 @@ static int send_parcel(struct stream *stream, const struct parcel *parcel, struc
         return result;
 }
 
-// The next parcel, NULL at the end. Before it waits for one, and before it rests because others code better alone, all
-// that it has written is on its way: the sink may need just that for the others to go on.
-static int next_parcel(struct stream *stream, struct parcel **ret, struct error *err) {
+// The next one, NULL at the end. Before it waits for one, all that it has written is on its way: the sink may need just
+// that for the others to go on.
+static int next_block(struct stream *stream, struct coded_block **ret, struct error *err) {
         const struct sending *sending = stream->sending;
-        struct pipeline *pipeline = sending->flow->pipeline;
-        *ret = coding_takes_part(sending->coding, sending->stream) ? pipeline_get_now(pipeline) : NULL;
+        *ret = coded_get_now(sending->queue);
         if (*ret)
                 return 0;
         if (channel_flush(sending->channel, err) < 0)
                 return -1;
-        coding_join(sending->coding, sending->stream);
-        *ret = pipeline_get(pipeline);
+        *ret = coded_get(sending->queue);
         return 0;
 }
 
 static int send_all(struct stream *stream, struct error *err) {
         const struct sending *sending = stream->sending;
-        struct pipeline *pipeline = sending->flow->pipeline;
-        struct parcel *parcel;
+        struct coded_block *block;
         for (;;) {
-                if (next_parcel(stream, &parcel, err) < 0)
+                if (next_block(stream, &block, err) < 0)
                         return -1;
-                if (!parcel)
+                if (!block)
                         break;
-                int result = send_parcel(stream, parcel, err);
-                pipeline_give_back(pipeline, parcel);
+                int result = send_next(stream, block, err);
+                coded_block_free(block, sending->flow->pipeline);
                 if (result < 0)
                         return -1;
         }
-        coding_release(sending->coding);
         if (flow_stopping(sending->flow))
                 return error_set(err, ERROR_CANCELLED, "stopped");
         return send_end(stream, err);
@@ -218,8 +241,7 @@ static int send_all(struct stream *stream, struct error *err) {
 void sending_work(const struct sending *sending) {
         struct error why = ERROR_INIT;
         char text[UNITS_TEXT_MAX];
-        _cleanup_(coder_free_p) struct coder *coder = coder_new();
-        struct stream stream = {.sending = sending, .coder = coder};
+        struct stream stream = {.sending = sending};
         if (send_all(&stream, &why) == 0)
                 return;
         if (why.code == ERROR_UNREACHABLE || why.code == ERROR_TIMEOUT || why.code == ERROR_TLS)

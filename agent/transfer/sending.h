@@ -2,8 +2,9 @@
 #pragma once
 /*
  * A stream of a sender: takes parcels out of the pipeline, codes them, and sends them at the rate that is allowed.
- * sending_work() is the stream's thread.
+ * sending_code() and sending_work() are the stream's two threads; between them is the queue.
  */
+#include "agent/transfer/coded.h"
 #include "agent/transfer/coding.h"
 #include "agent/transfer/rate.h"
 #include "agent/transfer/recall.h"
@@ -14,6 +15,9 @@ struct sending {
         struct rate *rate;
         struct recalled *recalled; // NULL: nothing is remembered
         struct channel *channel;
+        struct coded_queue *queue;
         unsigned stream; // from 0
 };
-void sending_work(const struct sending *sending); // fails the flow
+// Both fail the flow.
+void sending_code(const struct sending *sending);
+void sending_work(const struct sending *sending);
