@@ -127,7 +127,7 @@ static int read_all(struct readers *readers, struct error *err) {
 }
 
 // ---- the end
-static int check_version(struct readers *readers, struct error *err) {
+int readers_check_version(struct readers *readers, struct error *err) {
         uint8_t version[SOURCE_VERSION_BYTES];
         if (!readers->versioned)
                 return 0;
@@ -143,7 +143,7 @@ static int finish(struct readers *readers, struct error *err) {
         struct asker *asker = readers->asker;
         if (asker && asker->ops->settle(asker, err) < 0)
                 return -1;
-        return check_version(readers, err);
+        return readers_check_version(readers, err);
 }
 
 void readers_work(struct readers *readers) {

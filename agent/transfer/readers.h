@@ -28,7 +28,7 @@ struct readers {
         bool versioned;
         uint8_t version[SOURCE_VERSION_BYTES];
         atomic_uint running;
-        atomic_bool finished;  // all is in the pipeline or asked for, the digest is complete, the source is as it was
+        atomic_bool finished;  // all is in the pipeline or asked for, the digest is complete
         pthread_mutex_t mutex; // of dealing out
         bool holds;
         struct readers_next held;
@@ -37,3 +37,5 @@ struct readers {
 int readers_init(struct readers *readers, struct flow *flow, struct source *source, struct error *err);
 void readers_fini(struct readers *readers);
 void readers_work(struct readers *readers); // fails the flow; wakes the conversation when it was the last
+// Whether the source is as it was when they began; ERROR_STALE otherwise.
+int readers_check_version(struct readers *readers, struct error *err);

@@ -23,6 +23,7 @@ struct sender {
         struct coding coding;
         struct running running;
         struct sending sendings[FLOW_STREAMS_MAX];
+        atomic_uint sent; // streams that have sent everything
         bool guest, ended, done;
         uint8_t digest[DIGEST_BYTES];
 };
@@ -38,10 +39,12 @@ static int say_begin(struct sender *sender, struct error *err) {
         return talk_say(&sender->talk, &envelope, err);
 }
 
+// When everything has been sent, and not when it has been read: what is changed meanwhile must not be left behind.
 static int say_end(struct sender *sender, struct error *err) {
         Drover__DataEnvelope envelope = DROVER__DATA_ENVELOPE__INIT;
         Drover__DataEnd end = DROVER__DATA_END__INIT;
-        if (digest_finish(sender->copy.flow.digest, sender->digest, err) < 0)
+        if (readers_check_version(&sender->readers, err) < 0 ||
+            digest_finish(sender->copy.flow.digest, sender->digest, err) < 0)
                 return -1;
         end.bytes = sender->copy.flow.bytes_total;
         end.digest = (ProtobufCBinaryData){DIGEST_BYTES, sender->digest};
@@ -49,6 +52,10 @@ static int say_end(struct sender *sender, struct error *err) {
         envelope.end = &end;
         sender->ended = true;
         return talk_say(&sender->talk, &envelope, err);
+}
+
+static bool all_sent(const struct sender *sender) {
+        return atomic_load(&sender->readers.finished) && atomic_load(&sender->sent) == sender->copy.order.streams - 1;
 }
 
 static int hear_done(struct sender *sender, const Drover__DataDone *done, struct error *err) {
@@ -84,7 +91,7 @@ static int converse(struct sender *sender, struct error *err) {
                 _cleanup_(proto_free_p) ProtobufCMessage *message = NULL;
                 if (flow_stopping(&sender->copy.flow))
                         return 0;
-                if (!sender->ended && atomic_load(&sender->readers.finished) && say_end(sender, err) < 0)
+                if (!sender->ended && all_sent(sender) && say_end(sender, err) < 0)
                         return -1;
                 bool deaf = have_full(sender->readers.have);
                 int heard = talk_next(&sender->talk, deaf, (Drover__DataEnvelope **) &message, err);
@@ -127,6 +134,7 @@ static void prepare_streams(struct sender *sender) {
                                                        .recalled = sender->readers.recalled,
                                                        .channel = copy->channels[i],
                                                        .queue = coded_new(&copy->flow),
+                                                       .sent = &sender->sent,
                                                        .stream = i - 1};
 }
 

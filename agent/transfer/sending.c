@@ -242,8 +242,11 @@ void sending_work(const struct sending *sending) {
         struct error why = ERROR_INIT;
         char text[UNITS_TEXT_MAX];
         struct stream stream = {.sending = sending};
-        if (send_all(&stream, &why) == 0)
+        if (send_all(&stream, &why) == 0) {
+                atomic_fetch_add(sending->sent, 1);
+                flow_wake(sending->flow);
                 return;
+        }
         if (why.code == ERROR_UNREACHABLE || why.code == ERROR_TIMEOUT || why.code == ERROR_TLS)
                 error_prefix(&why, "send at %s", units_format_size(stream.offset, text));
         flow_fail(sending->flow, &why);

@@ -16,7 +16,8 @@ struct sending {
         struct recalled *recalled; // NULL: nothing is remembered
         struct channel *channel;
         struct coded_queue *queue;
-        unsigned stream; // from 0
+        unsigned stream;   // from 0
+        atomic_uint *sent; // streams that have sent all that there is; the conversation is woken
 };
 // Both fail the flow.
 void sending_code(const struct sending *sending);
