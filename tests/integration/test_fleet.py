@@ -300,6 +300,7 @@ class TestAway:
 
     def test_libvirtd_that_is_killed_and_started_again(self, lab, vm):
         lab.virsh(HERE, "start", vm)
+        soon("running", lambda: find(lab, vm)["state"] == "running")
         lab.kill(HERE, "libvirtd")
         gone = wait_for("without libvirt", 10, lambda: (h := host_of(lab, HERE))["libvirt_connected"] is False and h)
         assert gone["state"] == "online" and find(lab, vm)["state"] == "running"

@@ -144,7 +144,8 @@ class TestGuests:
             return [int(line.split()[0]) for line in bare_lab.guest_exec(*guest, "cat", "/data/log").splitlines()]
         before = lines()
         wait_for("two more lines", 15, lambda: len(lines()) >= len(before) + 2)
-        assert lines() == list(range(1, len(lines()) + 1))
+        now = lines()
+        assert now == list(range(1, len(now) + 1))
 
     def test_freezes_and_thaws(self, bare_lab, guest):
         assert "Froze 1" in bare_lab.exec(guest[0], "virsh", "domfsfreeze", guest[1]).stdout
