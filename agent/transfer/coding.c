@@ -114,18 +114,23 @@ static void sample(struct coding *coding, uint64_t now) {
         flow_choose(coding->flow, choice_level(&coding->choice), choice_text(&coding->choice, text));
 }
 
-void coding_held(struct coding *coding, uint64_t us) {
-        atomic_fetch_add(&coding->held_us, us);
+static void look_now_and_then(struct coding *coding) {
+        if (pthread_mutex_trylock(&coding->mutex) != 0)
+                return; // another thread looks just now
+        uint64_t now = coding_now_us();
+        if (now - coding->looked_at >= CODING_SAMPLE_MS * 1000)
+                sample(coding, now);
+        pthread_mutex_unlock(&coding->mutex);
+}
+
+void coding_sent(struct coding *coding, uint64_t held_us) {
+        atomic_fetch_add(&coding->held_us, held_us);
+        look_now_and_then(coding);
 }
 
 void coding_done(struct coding *coding, size_t plain, size_t coded, uint64_t coding_us) {
         atomic_fetch_add(&coding->plain, plain);
         atomic_fetch_add(&coding->coded, coded);
         atomic_fetch_add(&coding->coding_us, coding_us);
-        if (pthread_mutex_trylock(&coding->mutex) != 0)
-                return; // another stream looks just now
-        uint64_t now = coding_now_us();
-        if (now - coding->looked_at >= CODING_SAMPLE_MS * 1000)
-                sample(coding, now);
-        pthread_mutex_unlock(&coding->mutex);
+        look_now_and_then(coding);
 }

@@ -34,4 +34,4 @@ unsigned coding_level(const struct coding *coding);
 enum coder_reach coding_reach(const struct coding *coding, unsigned stream);
 // A block is coded: its grains' bytes, what became of them, how long that took.
 void coding_done(struct coding *coding, size_t plain, size_t coded, uint64_t coding_us);
-void coding_held(struct coding *coding, uint64_t us); // for so long the rate held a block
+void coding_sent(struct coding *coding, uint64_t held_us); // a portion has gone; for so long the rate held it

@@ -12,6 +12,8 @@ DEFINE_CLEANUP(coder_free, struct coder *)
 
 // Of this many bytes and fewer, coding costs more than it saves.
 #define TOO_SMALL 256u
+// Without a rate, too: one that is set meanwhile is kept to from the next portion on.
+#define PORTION (64u << 10)
 // At least, for what was asked about: the link is slow, however little there is to send at the moment.
 #define ASKED_LEVEL 3u
 
@@ -43,12 +45,15 @@ static int wait_for_rate(struct stream *stream, size_t bytes, struct error *err)
 static int send_bytes(struct stream *stream, const uint8_t *bytes, size_t length, struct error *err) {
         const struct sending *sending = stream->sending;
         while (length > 0) {
-                size_t portion = rate_portion(sending->rate), n = portion && portion < length ? portion : length;
+                size_t portion = rate_portion(sending->rate), most = portion ? portion : PORTION;
+                size_t n = most < length ? most : length;
                 if (portion && (wait_for_rate(stream, n, err) < 0))
                         return -1;
                 if (channel_write(sending->channel, bytes, n, err) < 0 ||
                     (portion && channel_flush(sending->channel, err) < 0))
                         return -1;
+                coding_sent(sending->coding, stream->held_us);
+                stream->held_us = 0;
                 bytes += n;
                 length -= n;
         }
@@ -147,8 +152,6 @@ static int send_block(struct stream *stream, const struct coded_block *block, st
                 block->bytes ? send_bytes(stream, block->bytes, block->length, err) : send_grains(stream, parcel, err);
         if (sent < 0)
                 return -1;
-        coding_held(sending->coding, stream->held_us);
-        stream->held_us = 0;
         if (sending->recalled && recalled_sent(sending->recalled, parcel->offset / BLOCKS_BLOCK))
                 atomic_fetch_add(&sending->flow->bytes_resent, block->length);
         return 0;
