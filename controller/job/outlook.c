@@ -3,6 +3,7 @@
 #include "controller/job/outlook.h"
 #include "common/memory.h"
 #include "controller/job/engine.h"
+#include "controller/job/plan_batch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -116,10 +117,8 @@ void runner_estimate(struct runner *runner, Drover__MovePlan *plan) {
 // The VMs of a wave go side by side and share the line; none is done before its own rate allows.
 static uint64_t wave_seconds(struct runner *runner, const Drover__BatchPlan *batch, uint32_t wave) {
         uint64_t slowest = 0, together = 0, bytes = 0;
-        for (size_t i = 0; i < batch->n_plans; i++) {
-                const Drover__MovePlan *plan = batch->plans[i];
-                if (plan->wave != wave)
-                        continue;
+        size_t at = 0;
+        for (const Drover__MovePlan *plan; (plan = plan_batch_next(batch, wave, &at));) {
                 bytes += plan->bytes_to_copy;
                 together = plan_seconds(runner, plan, bytes, 0);
                 if (plan->estimated_seconds > slowest)

@@ -201,12 +201,19 @@ static bool within_site(const Drover__MovePlan *plan) {
         return strncmp(plan->source_name, plan->target_name, length) == 0;
 }
 
+const Drover__MovePlan *plan_batch_next(const Drover__BatchPlan *plan, uint32_t wave, size_t *at) {
+        while (*at < plan->n_plans) {
+                const Drover__MovePlan *one = plan->plans[(*at)++];
+                if (one->wave == wave)
+                        return one;
+        }
+        return NULL;
+}
+
 static bool wave_has_room(const Drover__BatchPlan *batch, const Drover__MovePlan *plan, uint32_t wave) {
         unsigned at_source = 0, at_target = 0, on_link = 0;
-        for (size_t i = 0; i < batch->n_plans; i++) {
-                const Drover__MovePlan *other = batch->plans[i];
-                if (other->wave != wave)
-                        continue;
+        size_t at = 0;
+        for (const Drover__MovePlan *other; (other = plan_batch_next(batch, wave, &at));) {
                 at_source += strcmp(other->source_host, plan->source_host) == 0;
                 at_target += strcmp(other->target_host, plan->target_host) == 0;
                 on_link += same_link(other, plan);

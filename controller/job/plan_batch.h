@@ -15,3 +15,5 @@ int plan_batch(struct fleet *fleet, const Drover__VmMoveMany *request, plan_batc
                Drover__BatchPlan **ret, struct error *err);
 int plan_batch_refused(const Drover__BatchPlan *plan, struct error *err); // -1 with err when not one may run
 size_t plan_batch_accepted(const Drover__BatchPlan *plan);
+// The plans that run in a wave, one after another: the next from *at on, which is moved behind it; NULL: no more.
+const Drover__MovePlan *plan_batch_next(const Drover__BatchPlan *plan, uint32_t wave, size_t *at);

@@ -4,13 +4,23 @@
 #include "agent/host/collect.h"
 #include "scratch.h"
 
-static void a_base_is_immutable_while_a_clone_is_laid_over_it(void **state) {
+static struct scene *with_template(void **state) {
         struct scene *scene = *state;
-        struct ask ask;
         need_immutable(scene);
         define_template(scene);
-        ask_init(scene, &ask, "qcow2", "");
-        link_clone(scene, &ask);
+        return scene;
+}
+
+static struct scene *with_linked_clone(void **state, struct ask *ask) {
+        struct scene *scene = with_template(state);
+        ask_init(scene, ask, "qcow2", "");
+        link_clone(scene, ask);
+        return scene;
+}
+
+static void a_base_is_immutable_while_a_clone_is_laid_over_it(void **state) {
+        struct ask ask;
+        struct scene *scene = with_linked_clone(state, &ask);
         assert_true(is_immutable(scene, "erp.raw") && is_immutable(scene, "erp-data.raw"));
         _cleanup_(free_p) char *path = scene_path(scene, "erp.raw");
         assert_int_equal(open(path, O_RDWR), -1);
@@ -28,12 +38,8 @@ static void a_base_is_immutable_while_a_clone_is_laid_over_it(void **state) {
 }
 
 static void a_base_stays_immutable_for_the_clones_that_stay(void **state) {
-        struct scene *scene = *state;
         struct ask ask, other;
-        need_immutable(scene);
-        define_template(scene);
-        ask_init(scene, &ask, "qcow2", "");
-        link_clone(scene, &ask);
+        struct scene *scene = with_linked_clone(state, &ask);
         scene_must(scene, define(scene, &ask, 0));
         // Another clone, by another job, goes as far and is given up.
         ask_init(scene, &other, "qcow2", "");
@@ -54,14 +60,9 @@ static void a_base_stays_immutable_for_the_clones_that_stay(void **state) {
 }
 
 static void what_somebody_else_made_immutable_stays_so(void **state) {
-        struct scene *scene = *state;
+        struct scene *scene = with_template(state);
         struct ask ask;
-        need_immutable(scene);
-        define_template(scene);
-        _cleanup_(free_p) char *path = scene_path(scene, "erp.raw");
-        _cleanup_(close_p) int fd = open(path, O_RDONLY);
-        int flags = FS_IMMUTABLE_FL;
-        assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
+        make_immutable(scene, "erp.raw");
         ask_init(scene, &ask, "qcow2", "");
         link_clone(scene, &ask);
         scene_must(scene, placement_discard(&scene->custody, &scene->err));
@@ -71,12 +72,8 @@ static void what_somebody_else_made_immutable_stays_so(void **state) {
 }
 
 static void a_base_cannot_be_moved_away(void **state) {
-        struct scene *scene = *state;
         struct ask ask;
-        need_immutable(scene);
-        define_template(scene);
-        ask_init(scene, &ask, "qcow2", "");
-        link_clone(scene, &ask);
+        struct scene *scene = with_linked_clone(state, &ask);
         scene_must(scene, define(scene, &ask, 0));
         struct custody other = scene->custody;
         other.job = "job9";
@@ -108,14 +105,10 @@ static void a_base_cannot_be_moved_away(void **state) {
 }
 
 static void what_is_immutable_is_not_fenced(void **state) {
-        struct scene *scene = *state;
-        need_immutable(scene);
-        define_template(scene);
+        struct scene *scene = with_template(state);
         _cleanup_(free_p) char *path = scene_path(scene, "erp.raw");
         _cleanup_(free_p) char *message = memory_format("vda: %s is immutable", path);
-        _cleanup_(close_p) int fd = open(path, O_RDONLY);
-        int flags = FS_IMMUTABLE_FL;
-        assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
+        make_immutable(scene, "erp.raw");
         Drover__MoveFence fence = DROVER__MOVE_FENCE__INIT;
         Drover__MoveFenceResult *fenced = NULL;
         fence.targets = both;
@@ -127,12 +120,8 @@ static void what_is_immutable_is_not_fenced(void **state) {
 }
 
 static void fault_53_an_image_laid_over_anything_else_is_refused(void **state) {
-        struct scene *scene = *state;
         struct ask ask;
-        need_immutable(scene);
-        define_template(scene);
-        ask_init(scene, &ask, "qcow2", "");
-        link_clone(scene, &ask);
+        struct scene *scene = with_linked_clone(state, &ask);
         _cleanup_(close_p) int sink = -1;
         scene_must(scene, placement_open(&scene->custody, "vda", &sink, &scene->err));
         scene_must(scene, image_tool_create_over(sink, 512, "/etc/shadow", "raw", &scene->err));

@@ -70,22 +70,27 @@ static inline bool is_immutable(const struct scene *scene, const char *name) {
         return flags & FS_IMMUTABLE_FL;
 }
 
-static inline void make_mutable(const struct scene *scene, const char *name) {
+static inline int set_flags(const struct scene *scene, const char *name, int flags) {
         _cleanup_(free_p) char *path = scene_path(scene, name);
         _cleanup_(close_p) int fd = open(path, O_RDONLY);
-        int flags = 0;
-        assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
+        return ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
+static inline void make_immutable(const struct scene *scene, const char *name) {
+        assert_int_equal(set_flags(scene, name, FS_IMMUTABLE_FL), 0);
+}
+
+static inline void make_mutable(const struct scene *scene, const char *name) {
+        assert_int_equal(set_flags(scene, name, 0), 0);
 }
 
 // Where nothing can be made immutable there is nothing to test.
 static inline void need_immutable(struct scene *scene) {
         scene_write(scene, "probe", "");
-        _cleanup_(free_p) char *path = scene_path(scene, "probe");
-        _cleanup_(close_p) int fd = open(path, O_RDONLY);
-        int flags = FS_IMMUTABLE_FL;
-        if (ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
+        if (set_flags(scene, "probe", FS_IMMUTABLE_FL) < 0)
                 skip();
         make_mutable(scene, "probe");
+        _cleanup_(free_p) char *path = scene_path(scene, "probe");
         unlink(path);
 }
 
