@@ -62,7 +62,7 @@ def sparse(scene):
         make_raw(scene, f"{folder}/small.raw", GIGABYTE, 16)
         make_raw(scene, f"{folder}/vast.raw", TERABYTE, 16)
         for name in times:
-            scene.define(HERE, name, f"{folder}/{name}.raw", "raw")
+            scene.define(HERE, name, f"{folder}/{name}.raw", format="raw")
         for n in range(scene.runs):
             for name, seconds in times.items():
                 seconds.append(scene.move(hosts[(n + 1) % 2], "--pool", "wide", vm=name).transfer)

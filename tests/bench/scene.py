@@ -44,6 +44,7 @@ class Scene:
     def __init__(self, lab, runs, quick):
         self.lab = lab
         self.runs = runs
+        self.quick = quick
         self.work = Path(tempfile.mkdtemp(prefix="drover-bench-"))
         self.work.chmod(0o755)
         self.image = image.make(quick)
@@ -110,18 +111,22 @@ class Scene:
 
     def move(self, target, *options, vm=VM, meanwhile=None):
         """A timed `vm move`; `meanwhile` is called once the command has begun."""
-        agents = [self.agent(place(known(self.lab, vm))), self.agent(target)]
+        seconds, job, resident = self.timed(place(known(self.lab, vm)), target, "vm", "move", vm, target, *options, meanwhile=meanwhile)
+        self.resident.append(resident)
+        return Move(seconds, received(job)["vda"], job)
+
+    def timed(self, source, target, *command, meanwhile=None):
+        """Of a command that copies from host to host: its seconds, its job, and the MiB that the larger of both agents had at most."""
+        agents = [self.agent(source), self.agent(target)]
         for agent in agents:
             Path(f"{agent}/clear_refs").write_text("5\n")  # the highest mark of resident memory begins anew
         self.ready()
         begun = time.monotonic()
         if meanwhile:
             meanwhile()
-        job = self.lab.drover("vm", "move", vm, target, *options, timeout=3600)
+        job = self.lab.drover(*command, timeout=3600)
         seconds = time.monotonic() - begun
-        self.resident.append(max(map(high_mark_mib, agents)))
-        job = self.lab.drover("job", "show", job["id"])
-        return Move(seconds, next(s["duration_seconds"] for s in job["steps"] if s["name"] == "receive-vda"), job)
+        return seconds, self.lab.drover("job", "show", job["id"]), max(map(high_mark_mib, agents))
 
     def peer(self, name, source, target):
         """Seconds that the peer takes for the VM's image."""
@@ -133,15 +138,21 @@ class Scene:
             return nbdcopy.copy(self.lab, source, file, target, aside, self.certificates[source])
         return getattr(self.ssh, name)(source, file, target, aside)
 
-    def define(self, host, name, path, format="qcow2"):
-        """A VM that is off, of an image that is there."""
-        define(self.lab, host, domain_xml(name, disk_xml(path, format=format)))
+    def define(self, host, name, *paths, format="qcow2"):
+        """A VM that is off, of images that are there: vda, vdb..."""
+        disks = "".join(disk_xml(path, f"vd{letter}", format) for path, letter in zip(paths, "abcd"))
+        define(self.lab, host, domain_xml(name, disks))
         known(self.lab, name)
 
     def forget(self, host, name, *files):
         undefine(self.lab, host, name)
         self.lab.exec(host, "rm", "-f", *files)
         wait_for(f"{name} is gone", 10, lambda: find(self.lab, name) is None)
+
+
+def received(job):
+    """Seconds of each disk's copy, verified and synced."""
+    return {s["name"].removeprefix("receive-"): s["duration_seconds"] for s in job["steps"] if s["name"].startswith("receive-")}
 
 
 def high_mark_mib(agent):
