@@ -49,6 +49,7 @@ static json_t *record_pool(const Drover__Pool *pool) {
         set(o, "autostart", json_boolean(pool->autostart));
         set(o, "capacity_bytes", number(pool->capacity_bytes));
         set(o, "available_bytes", number(pool->available_bytes));
+        set(o, "spare_bytes", number(pool->spare_bytes));
         set(o, "volumes", number(pool->n_volumes));
         set_text(o, "path", pool->path);
         return o;

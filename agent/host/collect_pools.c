@@ -60,6 +60,7 @@ static Drover__Pool *read_pool(virStoragePoolPtr handle) {
         pool->path = text_or_empty(steal(&path));
         pool->active = active;
         pool->autostart = autostart;
+        pool->spare_bytes = *pool->path ? POOL_SPARE_BYTES : 0; // a volume that is a device is made whole
         if (active) {
                 measure(handle, pool);
                 read_volumes(handle, pool);

@@ -35,8 +35,9 @@
 #include "agent/host/hold_file.h"
 
 // Name, UUID, MACs not in use on this host; pools active, volumes absent, space (virtual size for raw and qcow2 growth
-// is counted by the controller's plan; here: file_bytes' allocation plus 256 MiB must be free); bridges and networks
-// exist; host files exist is checked at define. All reasons at once: in the message, joined by "; ", with a hint each.
+// is counted by the controller's plan, beside POOL_SPARE_BYTES as here; here: what is allocated now, and what other
+// jobs were promised of the same file system); bridges and networks exist; host files exist is checked at define. All
+// reasons at once: in the message, joined by "; ", with a hint each.
 int placement_reserve(const struct custody *custody, const Drover__MoveReserve *request, struct error *err);
 // The partial file to be filled in one go: created when absent, emptied. fd is the caller's.
 int placement_open(const struct custody *custody, const char *item, int *ret_fd, struct error *err);

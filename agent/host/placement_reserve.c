@@ -25,8 +25,6 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#define SPARE_BYTES (UINT64_C(256) << 20) // what a pool keeps free for its running VMs
-
 static pthread_mutex_t reserving = PTHREAD_MUTEX_INITIALIZER;
 
 // A file system or a pool of devices that will receive disks.
@@ -323,7 +321,7 @@ static struct room *room_of(struct reserve *reserve, dev_t device, const char *p
         struct room *room = &reserve->rooms[reserve->n_rooms++];
         *room = (struct room){.device = device, .available = available};
         if (device)
-                room->needed = SPARE_BYTES + promised(reserve, device);
+                room->needed = POOL_SPARE_BYTES + promised(reserve, device);
         snprintf(room->pool, sizeof(room->pool), "%s", pool);
         return room;
 }
@@ -343,8 +341,9 @@ static void check_rooms(struct reserve *reserve) {
                 const struct room *room = &reserve->rooms[i];
                 if (room->needed <= room->available)
                         continue;
-                refuse(reserve, "pool %s has %s free and %s are needed", room->pool,
-                       units_format_size(room->available, available), units_format_size(room->needed, needed));
+                refuse(reserve, "pool %s has %s free and %s are needed%s", room->pool,
+                       units_format_size(room->available, available), units_format_size(room->needed, needed),
+                       room->device ? ", with what stays free and what other jobs were promised" : "");
                 error_hint(&reserve->refusal, "free some of it, or choose another pool: --pool POOL");
         }
 }

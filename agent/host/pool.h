@@ -7,6 +7,9 @@
 #include "agent/host/connection.h"
 #include <stdint.h>
 
+// What stays free of a pool of files for the VMs that are there, whatever comes.
+#define POOL_SPARE_BYTES (UINT64_C(256) << 20)
+
 struct pool_directory {
         int fd; // O_DIRECTORY|O_PATH is not enough: readable
         char path[4096];

@@ -3,9 +3,9 @@
 #include "controller/job/plan_batch.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
-#include "common/units.h"
 #include "controller/job/bounds.h"
 #include "controller/job/plan_checks.h"
+#include "controller/job/plan_room.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -151,41 +151,11 @@ static void check_names(Drover__MovePlan *plan, const Drover__MovePlan *earlier)
                                        "give one of the two another with virsh edit");
 }
 
-static uint64_t needed_of(const Drover__MovePlan *plan, const char *pool) {
-        uint64_t need = 0;
-        for (size_t i = 0; i < plan->n_disks; i++)
-                if (strcmp(plan->disks[i]->pool, pool) == 0)
-                        need += plan_disk_can_grow_to(plan->disks[i]);
-        return need;
-}
-
-// Room goes to those that come first; each by itself has found enough (fault 71).
-static void check_space(Drover__MovePlan *plan, const Drover__BatchPlan *batch, const struct fleet_host *target) {
-        char need_text[UNITS_TEXT_MAX], have_text[UNITS_TEXT_MAX], all_text[UNITS_TEXT_MAX];
-        for (size_t i = 0; i < target->n_pools; i++) {
-                const Drover__Pool *pool = target->pools[i];
-                uint64_t need = needed_of(plan, pool->name), promised = 0;
-                for (size_t k = 0; k < batch->n_plans; k++)
-                        if (batch->plans[k]->n_refusals == 0)
-                                promised += needed_of(batch->plans[k], pool->name);
-                if (need == 0 || !pool->active || need > pool->available_bytes ||
-                    promised + need <= pool->available_bytes)
-                        continue;
-                refuse(plan, "no-space",
-                       memory_format("its disks can grow to %s, and of %s free in pool %s at %s the VMs before it can "
-                                     "take %s",
-                                     units_format_size(need, need_text),
-                                     units_format_size(pool->available_bytes, all_text), pool->name, plan->target_name,
-                                     units_format_size(promised, have_text)),
-                       "--pool POOL chooses another pool, or make room there");
-        }
-}
-
 static void check_together(Drover__MovePlan *plan, const Drover__BatchPlan *batch, const struct fleet_host *target) {
         for (size_t k = 0; k < batch->n_plans; k++)
                 if (batch->plans[k]->n_refusals == 0)
                         check_names(plan, batch->plans[k]);
-        check_space(plan, batch, target);
+        plan_room_check_together(plan, batch, target);
 }
 
 // ---- waves

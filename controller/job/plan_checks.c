@@ -6,6 +6,7 @@
 #include "controller/job/plan_checks.h"
 #include "controller/job/plan_device.h"
 #include "controller/job/plan_format.h"
+#include "controller/job/plan_room.h"
 #include "common/memory.h"
 #include "common/units.h"
 
@@ -287,32 +288,6 @@ static void check_pool_exists(struct plan_context *context, const Drover__MoveDi
         }
 }
 
-// What a disk can grow to there, not what it takes now: a move that fits only today is refused (fault 71).
-uint64_t plan_disk_can_grow_to(const Drover__MoveDisk *disk) {
-        if (plan_format_converts(disk)) // the old file's length says nothing about the new one's
-                return disk->capacity_bytes;
-        return disk->capacity_bytes > disk->file_bytes ? disk->capacity_bytes : disk->file_bytes;
-}
-
-static void check_space(struct plan_context *context) {
-        const Drover__MovePlan *plan = context->plan;
-        char need_text[UNITS_TEXT_MAX], have_text[UNITS_TEXT_MAX];
-        for (size_t i = 0; i < context->target->n_pools; i++) {
-                const Drover__Pool *pool = context->target->pools[i];
-                uint64_t need = 0;
-                for (size_t j = 0; j < plan->n_disks; j++)
-                        if (strcmp(plan->disks[j]->pool, pool->name) == 0)
-                                need += plan_disk_can_grow_to(plan->disks[j]);
-                if (need == 0 || !pool->active || need <= pool->available_bytes)
-                        continue;
-                plan_refuse(context, "no-space",
-                            memory_format("its disks can grow to %s and pool %s at %s has %s free",
-                                          units_format_size(need, need_text), pool->name, plan->target_name,
-                                          units_format_size(pool->available_bytes, have_text)),
-                            memory_string("--pool POOL chooses another pool, or make room there"));
-        }
-}
-
 static void check_linked(struct plan_context *context) {
         const Drover__MovePlan *plan = context->plan;
         if (!context->clone || !context->clone->linked)
@@ -337,7 +312,7 @@ static void check_disks(struct plan_context *context) {
                 plan_device_check(context, context->plan->disks[i]);
                 check_pool_exists(context, context->plan->disks[i]);
         }
-        check_space(context);
+        plan_room_check(context);
 }
 
 static bool contains(char *const *names, size_t n, const char *name) {

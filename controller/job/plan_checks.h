@@ -44,7 +44,6 @@ int plan_check_held(const struct plan_context *context, struct error *err); // E
 void plan_check_all(struct plan_context *context);                          // adds to plan->refusals
 void plan_check_revival(struct plan_context *context);                      // the same, where nothing is carried
 void plan_refuse(struct plan_context *context, const char *code, char *message, char *hint); // takes both texts
-uint64_t plan_disk_can_grow_to(const Drover__MoveDisk *disk);
 void plan_warn(const struct plan_context *context, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool plan_volume_taken(const struct plan_context *context, const char *pool, const char *volume);
 const char *plan_mapped_bridge(const struct plan_context *context, const char *source); // after --bridge OLD=NEW

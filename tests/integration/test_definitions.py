@@ -123,7 +123,8 @@ class TestTheOtherHost:
         assert free < 100 << 40
         said = refusals(lab, vm)
         assert list(said) == ["no-space"]
-        assert re.fullmatch(r"its disks can grow to 100\.0 TiB and pool default at nantes/kvm1 has [0-9.]+ [GT]iB free", said["no-space"])
+        assert re.fullmatch(r"its disks can grow to 100\.0 TiB and pool default at nantes/kvm1 has [0-9.]+ [GT]iB free, "
+                            r"of which 256\.0 MiB stay free for the VMs there", said["no-space"])
 
     def test_fault_72_it_runs(self, lab, vm):
         lab.drover("vm", "start", vm)

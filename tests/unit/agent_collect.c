@@ -235,6 +235,7 @@ static void pools_and_networks_are_read(void **state) {
         assert_string_equal(pools[0]->path, "/nowhere/images");
         assert_true(pools[0]->active);
         assert_true(pools[0]->capacity_bytes > 0);
+        assert_int_equal(pools[0]->spare_bytes, 256 << 20);
         proto_free(&pools[0]->base);
         free(pools);
         assert_int_equal(collect_networks(conn, &networks, &n, &err), 0);

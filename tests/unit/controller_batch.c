@@ -161,6 +161,23 @@ static void fault_71_room_is_counted_for_all_of_them(void **state) {
         done();
 }
 
+static void fault_71_what_a_host_keeps_free_is_kept_of_what_they_share(void **state) {
+        (void) state;
+        tell_vms(3);
+        tell_picture(nantes, NULL, 3 * GIB);
+        ask("vm*");
+        assert_int_equal(plan_batch_accepted(plan), 3);
+        done();
+        for (size_t i = 0; i < nantes->n_pools; i++)
+                nantes->pools[i]->spare_bytes = GIB / 4;
+        ask("vm*");
+        assert_int_equal(plan_batch_accepted(plan), 2);
+        expect_refusal(2, "no-space",
+                       "its disks can grow to 1.0 GiB, and of 3.0 GiB free in pool default at nantes/kvm2 the VMs "
+                       "before it can take 2.0 GiB, and 256.0 MiB stay free for the VMs there");
+        done();
+}
+
 static void volumes_of_one_name_get_names_of_their_own(void **state) {
         (void) state;
         tell_vms(2);
@@ -413,6 +430,7 @@ int main(void) {
                 PLAYED_TEST(waves_keep_to_what_a_line_bears),
                 PLAYED_TEST(fault_70_names_uuids_and_macs_that_are_there_twice_are_refused),
                 PLAYED_TEST(fault_71_room_is_counted_for_all_of_them),
+                PLAYED_TEST(fault_71_what_a_host_keeps_free_is_kept_of_what_they_share),
                 PLAYED_TEST(volumes_of_one_name_get_names_of_their_own),
                 PLAYED_TEST(a_vm_that_a_job_holds_is_a_refusal_and_all_of_them_an_error),
                 PLAYED_TEST(a_batch_runs_two_at_a_time_and_is_done_when_all_are),

@@ -110,6 +110,44 @@ static void fault_71_space_is_counted_by_what_the_disks_can_grow_to(void **state
         done();
 }
 
+static void set_spare(uint64_t bytes) {
+        for (size_t i = 0; i < nantes->n_pools; i++)
+                nantes->pools[i]->spare_bytes = bytes;
+}
+
+static void fault_71_what_a_host_keeps_free_of_a_pool_is_not_counted_on(void **state) {
+        (void) state;
+        new_request();
+        tell_picture(nantes, NULL, 5 * GIB + GIB / 4);
+        set_spare(GIB / 4);
+        ask();
+        assert_int_equal(plan->n_refusals, 0); // all of the rest, to the byte
+        done();
+        set_spare(GIB / 4 + 1);
+        ask();
+        assert_int_equal(plan->n_refusals, 1);
+        assert_refusal(0, "no-space",
+                       "its disks can grow to 5.0 GiB and pool default at nantes/kvm2 has 5.3 GiB free, of which "
+                       "256.0 MiB stay free for the VMs there",
+                       "--pool POOL chooses another pool, or make room there");
+        done();
+        tell_picture(nantes, NULL, GIB / 8); // less than is kept
+        set_spare(GIB / 4);
+        ask();
+        assert_int_equal(plan->n_refusals, 1);
+        done();
+}
+
+static void fault_71_disks_that_no_number_can_hold_together_are_refused(void **state) {
+        (void) state;
+        new_request();
+        erp()->disks[0]->capacity_bytes = erp()->disks[1]->capacity_bytes = UINT64_MAX / 2 + 1;
+        ask();
+        assert_int_equal(plan->n_refusals, 1);
+        assert_string_equal(plan->refusals[0]->code, "no-space");
+        done();
+}
+
 static void fault_72_a_running_vm_is_refused_without_leave_to_stop_it(void **state) {
         (void) state;
         new_request();
@@ -249,6 +287,8 @@ int main(void) {
                 FLEET_TEST(a_taken_volume_name_gives_another_one_and_a_warning),
                 FLEET_TEST(fault_70_a_name_uuid_or_mac_that_exists_there_is_refused),
                 FLEET_TEST(fault_71_space_is_counted_by_what_the_disks_can_grow_to),
+                FLEET_TEST(fault_71_what_a_host_keeps_free_of_a_pool_is_not_counted_on),
+                FLEET_TEST(fault_71_disks_that_no_number_can_hold_together_are_refused),
                 FLEET_TEST(fault_72_a_running_vm_is_refused_without_leave_to_stop_it),
                 FLEET_TEST(fault_73_missing_bridges_pools_and_networks_are_refused_with_the_nearest_names),
                 FLEET_TEST(a_mapping_puts_an_interface_on_another_bridge),

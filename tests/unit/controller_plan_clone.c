@@ -198,6 +198,27 @@ static void fault_71_a_clone_is_counted_by_what_it_can_grow_to(void **state) {
         done();
 }
 
+static void fault_71_a_clone_beside_its_original_leaves_free_what_its_host_keeps(void **state) {
+        (void) state;
+        off();
+        new_request("lyon/kvm1", "erp-test");
+        for (size_t i = 0; i < lyon->n_pools; i++)
+                lyon->pools[i]->available_bytes = 5 * GIB;
+        ask();
+        assert_int_equal(plan->n_refusals, 0);
+        done();
+        for (size_t i = 0; i < lyon->n_pools; i++)
+                lyon->pools[i]->spare_bytes = GIB / 4;
+        ask();
+        assert_int_equal(plan->n_refusals, 1);
+        assert_refusal(
+                0, "no-space",
+                "its disks can grow to 5.0 GiB and pool default at lyon/kvm1 has 5.0 GiB free, of which 256.0 MiB "
+                "stay free for the VMs there",
+                "--pool POOL chooses another pool, or make room there");
+        done();
+}
+
 static void fault_73_a_clone_is_refused_where_its_bridge_or_pool_is_not(void **state) {
         (void) state;
         off();
@@ -399,6 +420,7 @@ int main(void) {
                 FLEET_TEST(a_clone_beside_its_original_takes_no_volume_of_it),
                 FLEET_TEST(fault_72_a_running_original_needs_leave_to_be_stopped_and_is_started_again),
                 FLEET_TEST(fault_71_a_clone_is_counted_by_what_it_can_grow_to),
+                FLEET_TEST(fault_71_a_clone_beside_its_original_leaves_free_what_its_host_keeps),
                 FLEET_TEST(fault_73_a_clone_is_refused_where_its_bridge_or_pool_is_not),
                 FLEET_TEST(a_linked_clone_lies_over_images_of_its_own_host),
                 FLEET_TEST(a_linked_clone_of_a_running_vm_is_refused_whatever_may_be_stopped),
