@@ -58,6 +58,17 @@ static int give_up(const struct custody *custody, const struct hold *hold, struc
         return error_prefix(err, "%s", hold->item);
 }
 
+// Without an answer nobody knows whether it was made: the hold stays, so that it is found later, or taken away.
+static int make(const struct custody *custody, const struct hold *hold, struct volume *ret, struct error *err) {
+        struct error why = ERROR_INIT;
+        if (volume_make(custody->conn, hold->directory, hold->name, hold->bytes, ret, &why) == 0)
+                return 0;
+        if (err)
+                *err = why;
+        bool unanswered = why.code == ERROR_UNREACHABLE || why.code == ERROR_TIMEOUT;
+        return unanswered ? error_prefix(err, "%s", hold->item) : give_up(custody, hold, err);
+}
+
 int placement_volume_make(const struct custody *custody, const struct hold *hold, bool known, struct error *err) {
         struct volume volume;
         struct error why = ERROR_INIT;
@@ -68,8 +79,8 @@ int placement_volume_make(const struct custody *custody, const struct hold *hold
                 *err = why;
         if (found < 0)
                 return why.code == ERROR_CONFLICT ? give_up(custody, hold, err) : -1;
-        if (!found && volume_make(custody->conn, hold->directory, hold->name, hold->bytes, &volume, err) < 0)
-                return give_up(custody, hold, err);
+        if (!found && make(custody, hold, &volume, err) < 0)
+                return -1;
         if (fault_point("agent.reserve.volume", err) < 0)
                 return -1;
         return note(custody, hold, &volume, err);

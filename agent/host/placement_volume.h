@@ -17,7 +17,7 @@
 // not ours. `known`: the hold has been committed.
 int placement_volume_look(const struct custody *custody, const struct hold *hold, bool known, struct error *err);
 // Of a hold that is committed: the volume made and noted, once. `known`: it was committed by an earlier run. When the
-// volume cannot be made, the hold goes.
+// volume cannot be made, the hold goes; it stays when libvirt went away before it said so (ERROR_UNREACHABLE).
 int placement_volume_make(const struct custody *custody, const struct hold *hold, bool known, struct error *err);
 // Open for the copy, read-write and claimed, with its record of what was verified.
 int placement_volume_resume(const struct custody *custody, const struct hold *hold, struct hold_partial *ret,

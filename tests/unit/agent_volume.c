@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Volumes that are made for what comes, against libvirt's test driver: whose a volume is, after every way in which the
+ * making or the removing of one can be cut short.
+ */
+#include "agent/host/custody_domain.h"
+#include "agent_custody_scene.h"
+#include <dlfcn.h>
+#include <libvirt/virterror.h>
+
+#define BYTES     (UINT64_C(8) << 20)
+#define DIRECTORY "/dev/drover-unit"
+#define VOLUME    "erp"
+
+// The driver gives a volume its path for a key; LVM gives it one that no other volume has had. These stand before
+// libvirt's own when the program is linked.
+static unsigned volumes_made;
+static bool goes_away; // libvirt, once it has made the volume
+static bool went_away;
+
+static void *next(const char *name) {
+        void *function = dlsym(RTLD_NEXT, name);
+        assert_non_null(function);
+        return function;
+}
+
+virErrorPtr virGetLastError(void) {
+        static char words[] = "client socket is closed";
+        static virError closed = {.code = VIR_ERR_INTERNAL_ERROR, .domain = VIR_FROM_RPC, .message = words};
+        virErrorPtr (*last)(void);
+        *(void **) &last = next("virGetLastError");
+        return went_away ? &closed : last();
+}
+
+virStorageVolPtr virStorageVolCreateXML(virStoragePoolPtr pool, const char *xml, unsigned flags) {
+        virStorageVolPtr (*create)(virStoragePoolPtr, const char *, unsigned);
+        *(void **) &create = next("virStorageVolCreateXML");
+        virStorageVolPtr volume = create(pool, xml, flags);
+        volumes_made += volume != NULL;
+        if (!volume || !goes_away)
+                return volume;
+        went_away = true;
+        virStorageVolFree(volume);
+        return NULL;
+}
+
+const char *virStorageVolGetKey(virStorageVolPtr volume) {
+        static char key[16];
+        (void) volume;
+        snprintf(key, sizeof(key), "key-%u", volumes_made);
+        return key;
+}
+
+static int set_up(void **state) {
+        scene_set_up(state);
+        struct scene *scene = *state;
+        volumes_made = 0;
+        goes_away = went_away = false;
+        _cleanup_(pool_free_p) virStoragePoolPtr pool =
+                virStoragePoolCreateXML(scene->conn,
+                                        "<pool type='logical'><name>vg</name><source><name>vg</name></source>"
+                                        "<target><path>" DIRECTORY "</path></target></pool>",
+                                        0);
+        assert_non_null(pool);
+        return 0;
+}
+
+static int reserve(struct scene *scene) {
+        Drover__MoveDisk disk = DROVER__MOVE_DISK__INIT, *list[] = {&disk};
+        Drover__MoveReserve request = DROVER__MOVE_RESERVE__INIT;
+        disk.target = (char *) "vda";
+        disk.format = (char *) "raw";
+        disk.pool = (char *) "vg";
+        disk.volume = (char *) VOLUME;
+        disk.file_bytes = disk.capacity_bytes = disk.allocation_bytes = BYTES;
+        request.vm_name = (char *) "erp";
+        request.disks = list;
+        request.n_disks = 1;
+        error_clear(&scene->err);
+        return placement_reserve(&scene->custody, &request, &scene->err);
+}
+
+static void reserve_without_an_answer(struct scene *scene) {
+        goes_away = true;
+        assert_int_equal(reserve(scene), -1);
+        goes_away = went_away = false;
+        assert_int_equal(scene->err.code, ERROR_UNREACHABLE);
+        assert_string_equal(scene->err.message, "vda: pool vg: make the volume: client socket is closed");
+}
+
+static int discard(struct scene *scene) {
+        error_clear(&scene->err);
+        return placement_discard(&scene->custody, &scene->err);
+}
+
+static virStorageVolPtr volume_there(struct scene *scene) {
+        _cleanup_(pool_free_p) virStoragePoolPtr pool = virStoragePoolLookupByName(scene->conn, "vg");
+        return virStorageVolLookupByName(pool, VOLUME);
+}
+
+static bool is_there(struct scene *scene) {
+        _cleanup_(volume_free_p) virStorageVolPtr volume = volume_there(scene);
+        return volume;
+}
+
+static void a_volume_is_made_when_it_is_reserved_and_goes_when_it_is_discarded(void **state) {
+        struct scene *scene = *state;
+        scene_must(scene, reserve(scene));
+        scene_must(scene, reserve(scene)); // once
+        assert_true(is_there(scene));
+        assert_int_equal(volumes_made, 1);
+        scene_must(scene, discard(scene));
+        assert_false(is_there(scene));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void a_volume_that_libvirt_made_before_it_went_away_is_found_again(void **state) {
+        struct scene *scene = *state;
+        reserve_without_an_answer(scene);
+        assert_true(is_there(scene));
+        scene_must(scene, reserve(scene));
+        assert_int_equal(volumes_made, 1);
+        scene_must(scene, discard(scene));
+        assert_false(is_there(scene));
+}
+
+static void a_volume_that_libvirt_made_before_it_went_away_is_taken_away_again(void **state) {
+        struct scene *scene = *state;
+        reserve_without_an_answer(scene);
+        scene_must(scene, discard(scene));
+        assert_false(is_there(scene));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void fault_10_a_reservation_of_a_volume_broken_off_anywhere_is_finished_or_taken_away(void **state) {
+        struct scene *scene = *state;
+        static const char *const points[] = {"agent.reserve.before-hold", "agent.reserve.before-volume",
+                                             "agent.reserve.volume", "agent.reserve.done"};
+        for (unsigned i = 0; i < 2 * ARRAY_SIZE(points); i++) {
+                unsigned before = volumes_made;
+                scene_fail_at(scene, points[i / 2]);
+                assert_int_equal(reserve(scene), -1);
+                assert_true(scene_failed_at(scene, points[i / 2]));
+                if (i % 2) {
+                        scene_must(scene, reserve(scene));
+                        assert_true(is_there(scene));
+                        assert_int_equal(volumes_made, before + 1);
+                }
+                scene_must(scene, discard(scene));
+                assert_false(is_there(scene));
+                assert_int_equal(scene_holds(scene, NULL, 0), 0);
+        }
+}
+
+#define VOLUME_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, scene_tear_down)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                VOLUME_TEST(a_volume_is_made_when_it_is_reserved_and_goes_when_it_is_discarded),
+                VOLUME_TEST(a_volume_that_libvirt_made_before_it_went_away_is_found_again),
+                VOLUME_TEST(a_volume_that_libvirt_made_before_it_went_away_is_taken_away_again),
+                VOLUME_TEST(fault_10_a_reservation_of_a_volume_broken_off_anywhere_is_finished_or_taken_away),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
