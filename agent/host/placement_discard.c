@@ -39,19 +39,24 @@ static int remove_files(const struct custody *custody, const struct hold *hold, 
                 return noted; // it was never published
         struct error why = ERROR_INIT;
         if (hold_file_remove_in_place(hold, identity, &why) == 0 || why.code == ERROR_CONFLICT)
-                return journal_fact_remove(custody->journal, custody->job, key, err);
+                return 0;
         if (err)
                 *err = why;
         return -1;
 }
 
+// What tells this job's file or volume from another of its name goes last: without it, a discard that is repeated could
+// take another one for it.
 static int remove_hold(const struct custody *custody, const struct hold *hold, struct error *err) {
+        _cleanup_(free_p) char *key = memory_format(FACT_IDENTITY "%s", hold->item);
         if ((hold->device ? placement_volume_discard(custody, hold, err) : remove_files(custody, hold, err)) < 0)
                 return error_prefix(err, "discard %s", hold->item);
         if (fault_point("agent.discard.removed", err) < 0 || clone_base_release(custody, hold->item, err) < 0)
                 return -1;
         custody_tidy(custody, hold, 1);
-        return journal_hold_remove(custody->journal, custody->job, hold->item, err);
+        if (journal_hold_remove(custody->journal, custody->job, hold->item, err) < 0)
+                return -1;
+        return journal_fact_remove(custody->journal, custody->job, key, err);
 }
 
 int placement_discard(const struct custody *custody, struct error *err) {

@@ -121,7 +121,6 @@ int placement_volume_publish(const struct custody *custody, const struct hold *h
 }
 
 int placement_volume_discard(const struct custody *custody, const struct hold *hold, struct error *err) {
-        _cleanup_(free_p) char *fact = fact_of(hold);
         struct volume volume;
         struct error why = ERROR_INIT;
         int found = look(custody, hold, true, &volume, &why);
@@ -136,5 +135,5 @@ int placement_volume_discard(const struct custody *custody, const struct hold *h
             fault_point("agent.discard.partial-removed", err) < 0 ||
             (found > 0 && volume_remove(custody->conn, hold->directory, hold->name, volume.key, err) < 0))
                 return -1;
-        return journal_fact_remove(custody->journal, custody->job, fact, err);
+        return 0;
 }

@@ -24,5 +24,5 @@ int placement_volume_resume(const struct custody *custody, const struct hold *ho
                             struct error *err);
 // Copied whole: the record goes.
 int placement_volume_publish(const struct custody *custody, const struct hold *hold, struct error *err);
-// Ours and nothing else is removed, with what was noted of it.
+// Ours and nothing else is removed. The key that was noted is what tells it from others, and must outlast the hold.
 int placement_volume_discard(const struct custody *custody, const struct hold *hold, struct error *err);

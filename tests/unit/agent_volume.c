@@ -103,6 +103,17 @@ static bool is_there(struct scene *scene) {
         return volume;
 }
 
+// Somebody on the host removes it, and makes another of that name and size.
+static void replace_by_hand(struct scene *scene) {
+        _cleanup_(pool_free_p) virStoragePoolPtr pool = virStoragePoolLookupByName(scene->conn, "vg");
+        _cleanup_(volume_free_p) virStorageVolPtr old = volume_there(scene);
+        assert_int_equal(virStorageVolDelete(old, 0), 0);
+        _cleanup_(free_p) char *xml = memory_format("<volume><name>" VOLUME "</name><capacity>%llu</capacity></volume>",
+                                                    (unsigned long long) BYTES);
+        _cleanup_(volume_free_p) virStorageVolPtr made = virStorageVolCreateXML(pool, xml, 0);
+        assert_non_null(made);
+}
+
 static void a_volume_is_made_when_it_is_reserved_and_goes_when_it_is_discarded(void **state) {
         struct scene *scene = *state;
         scene_must(scene, reserve(scene));
@@ -111,6 +122,21 @@ static void a_volume_is_made_when_it_is_reserved_and_goes_when_it_is_discarded(v
         assert_int_equal(volumes_made, 1);
         scene_must(scene, discard(scene));
         assert_false(is_there(scene));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void a_volume_of_somebody_else_stays_however_often_a_discard_is_broken_off(void **state) {
+        struct scene *scene = *state;
+        static const char *const points[] = {"agent.discard.partial-removed", "agent.discard.removed"};
+        scene_must(scene, reserve(scene));
+        replace_by_hand(scene);
+        for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
+                scene_fail_at(scene, points[i]);
+                assert_int_equal(discard(scene), -1);
+                assert_true(scene_failed_at(scene, points[i]));
+        }
+        scene_must(scene, discard(scene));
+        assert_true(is_there(scene));
         assert_int_equal(scene_holds(scene, NULL, 0), 0);
 }
 
@@ -157,6 +183,7 @@ static void fault_10_a_reservation_of_a_volume_broken_off_anywhere_is_finished_o
 int main(void) {
         const struct CMUnitTest tests[] = {
                 VOLUME_TEST(a_volume_is_made_when_it_is_reserved_and_goes_when_it_is_discarded),
+                VOLUME_TEST(a_volume_of_somebody_else_stays_however_often_a_discard_is_broken_off),
                 VOLUME_TEST(a_volume_that_libvirt_made_before_it_went_away_is_found_again),
                 VOLUME_TEST(a_volume_that_libvirt_made_before_it_went_away_is_taken_away_again),
                 VOLUME_TEST(fault_10_a_reservation_of_a_volume_broken_off_anywhere_is_finished_or_taken_away),
