@@ -6,6 +6,9 @@
 #include <openssl/err.h>
 #include <string.h>
 
+#define DAMAGED       "a record was damaged or forged on its way"
+#define DAMAGED_THERE "the peer says that a record was damaged or forged on its way"
+
 static const struct {
         int reason;
         enum error_code code;
@@ -29,7 +32,24 @@ static const struct {
         {SSL_R_WRONG_VERSION_NUMBER, ERROR_VERSION, "the peer does not speak TLS 1.3"},
         {SSL_R_HTTP_REQUEST, ERROR_PROTOCOL, "the peer speaks HTTP"},
         {SSL_R_UNEXPECTED_EOF_WHILE_READING, ERROR_UNREACHABLE, "the peer broke off the connection"},
-        {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, ERROR_TLS, "a record was damaged or forged on its way"},
+        {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, ERROR_TLS, DAMAGED},
+        {SSL_R_SSLV3_ALERT_BAD_RECORD_MAC, ERROR_TLS, DAMAGED_THERE},
+};
+
+// What a record's header makes of changed bytes. Before the session stands these are words of somebody who speaks
+// another protocol; afterwards nobody but the network, or who sits on it, has changed the language.
+static const struct {
+        int reason;
+        const char *text;
+} changed[] = {
+        {SSL_R_WRONG_VERSION_NUMBER, DAMAGED},
+        {SSL_R_BAD_RECORD_TYPE, DAMAGED},
+        {SSL_R_PACKET_LENGTH_TOO_LONG, DAMAGED},
+        {SSL_R_ENCRYPTED_LENGTH_TOO_LONG, DAMAGED},
+        {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, DAMAGED_THERE},
+        {SSL_R_TLSV1_ALERT_RECORD_OVERFLOW, DAMAGED_THERE},
+        {SSL_R_TLSV1_ALERT_DECODE_ERROR, DAMAGED_THERE},
+        {SSL_R_SSLV3_ALERT_UNEXPECTED_MESSAGE, DAMAGED_THERE},
 };
 
 // The earliest error is the cause, later ones are layers that passed it on.
@@ -75,5 +95,10 @@ int tls_failure(SSL *ssl, int result, struct error *err) {
         if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL)
                 return error_set(err, ERROR_VERSION, "the peer does not speak %.*s", (int) session->alpn[0],
                                  (const char *) session->alpn + 1);
+        // The state stays "the session stands" when an error has ended it, unlike what SSL_is_init_finished() says.
+        bool stood = SSL_get_state(ssl) == TLS_ST_OK;
+        for (size_t i = 0; stood && ERR_GET_LIB(code) == ERR_LIB_SSL && i < sizeof(changed) / sizeof(changed[0]); i++)
+                if (ERR_GET_REASON(code) == changed[i].reason)
+                        return error_set(err, ERROR_TLS, "%s", changed[i].text);
         return translate(err, code);
 }

@@ -305,6 +305,59 @@ static void a_damaged_record_ends_the_session(void **state) {
         side_fini(&server);
 }
 
+// Whatever comes of it: the server says so, and is heard to have said so.
+static void assert_damage(const uint8_t *header, size_t length, size_t flipped_byte, unsigned flipped_bit) {
+        static const uint8_t page[4096];
+        struct side client, server;
+        side_init(&client, host, &to_controller, false);
+        side_init(&server, controller, &to_anyone, true);
+        converse(&client, &server, SIZE_MAX);
+        say(&client, "hello", 5);
+        if (header)
+                memcpy(client.wire.data, header, length);
+        client.wire.data[flipped_byte] ^= (uint8_t) (1u << flipped_bit);
+        for (unsigned i = 0; i < 5; i++) // as much as a changed length may ask for
+                say(&client, page, sizeof(page));
+        carry(&client, &server, SIZE_MAX);
+        assert_int_equal(server.result, -1);
+        assert_error(server.err, ERROR_TLS, "a record was damaged or forged on its way");
+        assert_int_equal(server.plain.length, 0);
+        carry(&server, &client, SIZE_MAX);
+        assert_error(client.err, ERROR_TLS, "the peer says that a record was damaged or forged on its way");
+        side_fini(&client);
+        side_fini(&server);
+}
+
+// In its type, its version, its length or its content.
+static void fault_06_a_change_of_any_byte_of_a_record_is_damage(void **state) {
+        (void) state;
+        for (size_t at = 0; at < 12; at++)
+                for (unsigned bit = 0; bit < 8; bit++)
+                        assert_damage(NULL, 0, at, bit);
+}
+
+static void fault_06_a_header_of_the_relays_own_is_damage(void **state) {
+        (void) state;
+        static const uint8_t headers[][6] = {
+                {23, 3, 3, 0, 0},
+                {23, 3, 3, 0, 1},
+                {23, 3, 3, 0, 15},
+                {23, 3, 3, 0x41, 0x01},
+                {23, 3, 3, 0x41, 0x02},
+                {20, 3, 3, 0, 1, 1},
+                {20, 3, 3, 0, 1},
+                {21, 3, 3, 0, 2, 2},
+                {22, 3, 3, 0, 2},
+                {24, 3, 3, 0, 2},
+                {0},
+                {255, 255, 255, 255, 255, 255},
+                {'G', 'E', 'T', ' ', '/'},
+                {0x80, 0x2e, 1, 3, 1},
+        };
+        for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+                assert_damage(headers[i], sizeof(headers[i]), 7, 0);
+}
+
 static void what_is_no_tls_is_named(void **state) {
         (void) state;
         static const struct {
@@ -913,6 +966,8 @@ int main(void) {
                 cmocka_unit_test(a_record_under_way_can_be_told),
                 cmocka_unit_test(what_follows_the_end_of_the_session_is_left_over),
                 cmocka_unit_test(a_damaged_record_ends_the_session),
+                cmocka_unit_test(fault_06_a_change_of_any_byte_of_a_record_is_damage),
+                cmocka_unit_test(fault_06_a_header_of_the_relays_own_is_damage),
                 cmocka_unit_test(what_is_no_tls_is_named),
                 cmocka_unit_test(a_good_stranger_is_let_in),
                 cmocka_unit_test(fault_44_each_bad_client_certificate_is_refused_and_told_so),
