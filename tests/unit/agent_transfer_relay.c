@@ -120,25 +120,39 @@ static bool drip(struct relay *relay, int to, const uint8_t *bytes, ssize_t n) {
         return true;
 }
 
-static bool splice_once(struct relay *relay, int from, int to) {
+// What a relay that is not honest makes of bytes for the sink; false: nothing more comes.
+static bool spoil(const struct relay *relay, int to, uint8_t *bytes, size_t n) {
+        switch (relay->nature) {
+        case CUTS:
+                return false;
+        case FLIPS:
+                bytes[n / 2] ^= 1;
+                return true;
+        case REPEATS:
+                return send(to, bytes, n, MSG_NOSIGNAL) == (ssize_t) n;
+        case SWAPS: {
+                uint8_t half[8192];
+                memcpy(half, bytes, n / 2);
+                memmove(bytes, bytes + n / 2, n / 2);
+                memcpy(bytes + n / 2, half, n / 2);
+                return true;
+        }
+        default:
+                return true;
+        }
+}
+
+// What connection `i` has goes to its other half; even ones come from the source, odd ones from the sink.
+static bool splice_once(struct relay *relay, unsigned i) {
         uint8_t bytes[16384];
+        int from = relay->sides[i % 2][i / 2], to = relay->sides[!(i % 2)][i / 2];
         ssize_t n = recv(from, bytes, sizeof bytes, 0);
         if (n <= 0)
                 return false;
         relay->saw_plain_text |= memmem(bytes, (size_t) n, mark, sizeof mark - 1) != NULL;
         relay->relayed += (uint64_t) n;
-        if (relay->nature == CUTS && relay->relayed > MIB)
+        if (i % 2 == RIG_SOURCE && relay->relayed > MIB && !spoil(relay, to, bytes, (size_t) n))
                 return false;
-        if (relay->nature == FLIPS && relay->relayed > MIB)
-                bytes[n / 2] ^= 1;
-        if (relay->nature == REPEATS && relay->relayed > MIB && send(to, bytes, (size_t) n, MSG_NOSIGNAL) != n)
-                return false;
-        if (relay->nature == SWAPS && relay->relayed > MIB && n > 64) {
-                uint8_t half[8192];
-                memcpy(half, bytes, (size_t) n / 2);
-                memmove(bytes, bytes + n / 2, (size_t) n / 2);
-                memcpy(bytes + n / 2, half, (size_t) n / 2);
-        }
         if (relay->nature == DRIPS && relay->dripped < DRIPPED)
                 return drip(relay, to, bytes, n);
         return send(to, bytes, (size_t) n, MSG_NOSIGNAL) == n;
@@ -154,7 +168,7 @@ static void splice_all(struct relay *relay) {
                         continue;
                 for (unsigned i = 0; i < 2 * STREAMS && more; i++)
                         if (fds[i].revents)
-                                more = splice_once(relay, fds[i].fd, fds[i ^ 1].fd);
+                                more = splice_once(relay, i);
                 // A stream that is not yet paired has nobody to give to; it is taken when it is.
                 for (unsigned i = 0; i < STREAMS; i++)
                         if (relay->sides[0][i] < 0 || relay->sides[1][i] < 0)
@@ -175,7 +189,7 @@ static void *relay_main(void *data) {
                         continue;
                 for (unsigned i = 0; i < 2 * STREAMS; i++)
                         if (fds[1 + i].fd >= 0 && fds[1 + i].revents)
-                                splice_once(relay, fds[1 + i].fd, fds[1 + (i ^ 1)].fd);
+                                splice_once(relay, i);
                 if (!fds[0].revents)
                         continue;
                 unsigned side, stream;
@@ -236,18 +250,27 @@ static void end(struct rig_pair *pair) {
         rig_pair_end(pair);
 }
 
+// An image of so many bytes goes through a relay of this nature, from beginning to end.
+static void carry(struct relay *relay, int nature, struct rig_pair *pair, uint64_t bytes) {
+        relay_start(relay, nature);
+        pair_of(pair, bytes);
+        rig_pair_run(pair);
+        relay_end(relay);
+}
+
+static void assert_arrived(const struct rig_pair *pair) {
+        rig_assert_ok(&pair->source);
+        rig_assert_ok(&pair->sink);
+        rig_assert_same(pair->source.fd, pair->sink.fd);
+        assert_string_equal(pair->source.digest, pair->sink.digest);
+}
+
 static void fault_06_a_relayed_image_arrives_and_the_relay_sees_no_plain_text(void **state) {
         (void) state;
         struct relay relay;
         struct rig_pair pair;
-        relay_start(&relay, HONEST);
-        pair_of(&pair, 9 * MIB + 333);
-        rig_pair_run(&pair);
-        relay_end(&relay);
-        rig_assert_ok(&pair.source);
-        rig_assert_ok(&pair.sink);
-        rig_assert_same(pair.source.fd, pair.sink.fd);
-        assert_string_equal(pair.source.digest, pair.sink.digest);
+        carry(&relay, HONEST, &pair, 9 * MIB + 333);
+        assert_arrived(&pair);
         assert_int_equal((int) pair.sink.state.path, RELAY);
         assert_true(relay.relayed > 9 * MIB);
         assert_false(relay.saw_plain_text);
@@ -259,28 +282,21 @@ static void fault_05_bytes_that_come_one_by_one_make_the_same_image(void **state
         (void) state;
         struct relay relay;
         struct rig_pair pair;
-        relay_start(&relay, DRIPS);
-        pair_of(&pair, 3 * MIB + 333);
-        rig_pair_run(&pair);
-        relay_end(&relay);
-        rig_assert_ok(&pair.source);
-        rig_assert_ok(&pair.sink);
-        rig_assert_same(pair.source.fd, pair.sink.fd);
-        assert_string_equal(pair.source.digest, pair.sink.digest);
+        carry(&relay, DRIPS, &pair, 3 * MIB + 333);
+        assert_arrived(&pair);
         assert_true(relay.dripped >= DRIPPED);
         end(&pair);
 }
 
+// Wherever in a record the change is: how the bytes come to the relay in pieces is a matter of the moment.
 static void assert_found(int nature) {
         struct relay relay;
         struct rig_pair pair;
-        relay_start(&relay, nature);
-        pair_of(&pair, 9 * MIB);
-        rig_pair_run(&pair);
-        relay_end(&relay);
+        carry(&relay, nature, &pair, 9 * MIB);
         assert_int_equal(pair.source.result, -1);
-        assert_int_equal(pair.sink.err.code, ERROR_TLS);
-        assert_non_null(strstr(pair.sink.err.message, ": a record was damaged or forged on its way"));
+        if (pair.sink.err.code != ERROR_TLS ||
+            !strstr(pair.sink.err.message, ": a record was damaged or forged on its way"))
+                fail_msg("%s: %s", error_word(pair.sink.err.code), pair.sink.err.message);
         end(&pair);
 }
 
@@ -299,10 +315,7 @@ static void fault_06_a_relay_that_truncates_is_found(void **state) {
         (void) state;
         struct relay relay;
         struct rig_pair pair;
-        relay_start(&relay, CUTS);
-        pair_of(&pair, 9 * MIB);
-        rig_pair_run(&pair);
-        relay_end(&relay);
+        carry(&relay, CUTS, &pair, 9 * MIB);
         assert_int_equal(pair.source.err.code, ERROR_UNREACHABLE);
         assert_int_equal(pair.sink.err.code, ERROR_UNREACHABLE);
         end(&pair);
@@ -312,10 +325,7 @@ static void what_the_relay_refuses_is_said(void **state) {
         (void) state;
         struct relay relay;
         struct rig_pair pair;
-        relay_start(&relay, REFUSES);
-        pair_of(&pair, MIB);
-        rig_pair_run(&pair);
-        relay_end(&relay);
+        carry(&relay, REFUSES, &pair, MIB);
         assert_int_equal(pair.source.err.code, ERROR_UNREACHABLE);
         char expected[160];
         snprintf(expected, sizeof expected,
@@ -330,10 +340,7 @@ static void a_relay_that_talks_on_is_left(void **state) {
         (void) state;
         struct relay relay;
         struct rig_pair pair;
-        relay_start(&relay, TALKS_ON);
-        pair_of(&pair, MIB);
-        rig_pair_run(&pair);
-        relay_end(&relay);
+        carry(&relay, TALKS_ON, &pair, MIB);
         assert_int_equal(pair.source.err.code, ERROR_PROTOCOL);
         assert_non_null(strstr(pair.source.err.message, ": the relay went on talking instead of handing over"));
         end(&pair);
@@ -343,10 +350,7 @@ static void a_relay_that_is_no_controller_is_not_shown_the_ticket(void **state) 
         (void) state;
         struct relay relay;
         struct rig_pair pair;
-        relay_start(&relay, IS_NO_CONTROLLER);
-        pair_of(&pair, MIB);
-        rig_pair_run(&pair);
-        relay_end(&relay);
+        carry(&relay, IS_NO_CONTROLLER, &pair, MIB);
         assert_int_equal(pair.source.err.code, ERROR_DENIED);
         assert_non_null(strstr(pair.source.err.message, "expected a controller"));
         assert_true(relay.saw_wrong_hello);
