@@ -3,11 +3,16 @@
 #include "agent/transfer/coder.h"
 #include "common/memory.h"
 #include <stdlib.h>
+#include <string.h>
 #include <zstd.h>
 
 // From this level on, zstd's own tables are larger than the memory that a transfer may have; bounds cost them little.
 #define TABLE_LEVEL 9u
 #define TABLE_LOG   21
+
+// How a frame of RFC 8878 begins. Some builds of zstd decode the formats that came before it as well, in which a frame
+// says itself how much memory it takes.
+static const uint8_t magic[] = {0x28, 0xb5, 0x2f, 0xfd};
 
 struct coder {
         ZSTD_CCtx *context; // NULL: at rest
@@ -19,6 +24,7 @@ struct coder {
 struct decoder {
         ZSTD_DCtx *context;
         enum coder_reach most;
+        size_t begun; // bytes of the magic that have come
         struct grains grains;
         uint8_t *block;
         size_t length, at;
@@ -134,8 +140,10 @@ int decoder_begin(struct decoder *decoder, bool begins, uint8_t *block, size_t l
                         return error_set(err, ERROR_NO_MEMORY, "no memory to decompress with");
                 ZSTD_DCtx_setParameter(decoder->context, ZSTD_d_windowLogMax, (int) decoder->most);
         }
-        if (begins)
+        if (begins) {
                 ZSTD_DCtx_reset(decoder->context, ZSTD_reset_session_only);
+                decoder->begun = 0;
+        }
         decoder->block = block;
         decoder->length = length;
         decoder->grains = *grains;
@@ -144,21 +152,37 @@ int decoder_begin(struct decoder *decoder, bool begins, uint8_t *block, size_t l
         return 0;
 }
 
+static int check_magic(struct decoder *decoder, const uint8_t *bytes, size_t n, struct error *err) {
+        size_t left = sizeof magic - decoder->begun, have = n < left ? n : left;
+        if (memcmp(bytes, magic + decoder->begun, have) != 0)
+                return error_set(err, ERROR_PROTOCOL, "a compressed block begins no frame of zstd");
+        decoder->begun += have;
+        return 0;
+}
+
+// Behind the last grain there is room for one byte, which shows that there is more than there should be.
 int decoder_take(struct decoder *decoder, const uint8_t *bytes, size_t n, struct error *err) {
         ZSTD_inBuffer in = {.src = bytes, .size = n};
+        uint8_t beyond;
         bool more = true;
+        if (check_magic(decoder, bytes, n, err) < 0)
+                return -1;
         while (in.pos < in.size || more) {
                 size_t room = decoder->run.end - decoder->run.begin - decoder->done;
                 ZSTD_outBuffer out = {.dst = decoder->block + decoder->run.begin + decoder->done, .size = room};
-                size_t before = in.pos, code = ZSTD_decompressStream(decoder->context, &out, &in);
+                if (room == 0)
+                        out = (ZSTD_outBuffer){.dst = &beyond, .size = sizeof beyond};
+                size_t code = ZSTD_decompressStream(decoder->context, &out, &in);
                 if (ZSTD_isError(code))
                         return failure(code, err);
+                if (code == 0)
+                        return error_set(err, ERROR_PROTOCOL, "a frame of zstd ends, which should go on");
+                if (out.pos > room)
+                        return error_set(err, ERROR_PROTOCOL, "a compressed block holds more than it should");
                 decoder->done += out.pos;
                 more = out.pos == room && room > 0; // there may be more in it
                 if (more)
                         next_run(decoder);
-                else if (in.pos == before && out.pos == 0 && in.pos < in.size)
-                        return error_set(err, ERROR_PROTOCOL, "a compressed block holds more than it should");
         }
         return 0;
 }

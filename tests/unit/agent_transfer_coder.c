@@ -4,6 +4,7 @@
 #include "common/memory.h"
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>
@@ -178,6 +179,61 @@ static void fault_55_bytes_that_are_no_frame_are_refused(void **state) {
         part(&ends);
 }
 
+static void refuse(struct decoder *decoder, uint8_t *block, size_t length, const uint8_t *bytes, size_t n, size_t step,
+                   const char *message) {
+        struct error err = ERROR_INIT;
+        struct grains grains;
+        int result = 0;
+        grains_fill(&grains, length);
+        assert_int_equal(decoder_begin(decoder, true, block, length, &grains, NULL), 0);
+        for (size_t at = 0; at < n && result == 0; at += step)
+                result = decoder_take(decoder, bytes + at, n - at < step ? n - at : step, &err);
+        assert_int_equal(result, -1);
+        assert_int_equal(err.code, ERROR_PROTOCOL);
+        assert_string_equal(err.message, message);
+}
+
+// zstd 0.7: its decoder would take a window of 128 MiB, whatever the stream may have.
+static void fault_55_a_frame_of_an_older_format_is_refused(void **state) {
+        (void) state;
+        static const uint8_t old[] = {0x27, 0xb5, 0x2f, 0xfd, 0, (27 - 10) << 3, 0, 0, 0, 0, 0, 0};
+        struct ends ends;
+        meet(&ends, CODER_NEAR);
+        for (size_t step = 1; step <= sizeof old; step++)
+                refuse(ends.decoder, ends.got, BLOCK, old, sizeof old, step,
+                       "a compressed block begins no frame of zstd");
+        part(&ends);
+}
+
+// A whole frame, and then one that nobody announced.
+static void a_frame_that_ends_is_refused(void **state) {
+        (void) state;
+        uint8_t bytes[64];
+        struct ends ends;
+        meet(&ends, CODER_NEAR);
+        size_t n = ZSTD_compress(bytes, sizeof bytes, "drover", 6, 3);
+        assert_false(ZSTD_isError(n));
+        refuse(ends.decoder, ends.got, 6, bytes, n, n, "a frame of zstd ends, which should go on");
+        refuse(ends.decoder, ends.got, 6, bytes, n, 1, "a frame of zstd ends, which should go on");
+        part(&ends);
+}
+
+static void a_block_of_one_byte_more_is_refused(void **state) {
+        (void) state;
+        const uint8_t *bytes;
+        struct ends ends;
+        struct grains grains;
+        size_t n;
+        bool begins;
+        meet(&ends, CODER_NEAR);
+        noise(ends.sent, 3);
+        grains_fill(&grains, 5001);
+        assert_int_equal(coder_code(ends.coder, 3, CODER_NEAR, ends.sent, 5001, &grains, &bytes, &n, &begins, NULL), 0);
+        refuse(ends.decoder, ends.got, 5000, bytes, n, PORTION, "a compressed block holds more than it should");
+        refuse(ends.decoder, ends.got, 5000, bytes, n, n, "a compressed block holds more than it should");
+        part(&ends);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_coded_comes_back_at_every_level),
@@ -186,6 +242,9 @@ int main(void) {
                 cmocka_unit_test(only_the_grains_that_are_there_travel),
                 cmocka_unit_test(fault_55_a_frame_that_wants_more_memory_than_its_stream_may_have_is_refused),
                 cmocka_unit_test(fault_55_bytes_that_are_no_frame_are_refused),
+                cmocka_unit_test(fault_55_a_frame_of_an_older_format_is_refused),
+                cmocka_unit_test(a_frame_that_ends_is_refused),
+                cmocka_unit_test(a_block_of_one_byte_more_is_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
