@@ -119,23 +119,24 @@ static uint64_t retry_delay(unsigned failures) {
         return delay < ENGINE_RETRY_MOST_MS ? delay : ENGINE_RETRY_MOST_MS;
 }
 
+static int begin_again(struct job *job, struct job_step *step, struct error *err) {
+        step->before[0] = '\0';
+        if (step->state == STEP_FAILED && step->error.code != ERROR_CANCELLED) // which only echoes the other's
+                snprintf(step->before, sizeof(step->before), "attempt %u: %.*s", step->row.attempt,
+                         (int) utf8_cut(step->error.message, 140), step->error.message);
+        step->state = STEP_PENDING;
+        step->row.attempt++;
+        step->cancelling = step->rate_told = false;
+        step->stalled_seconds = 0;
+        return job_store_step(job, step, job->runner->store, err);
+}
+
 // A step that can be tried again gets a new attempt, and with it the whole group when it copies: both ends need the
 // new ticket.
 static int retry_group(struct job *job, unsigned group, struct error *err) {
-        FOR_GROUP(step, job, group) {
-                if (step->state != STEP_FAILED && !step->kind->copies)
-                        continue;
-                step->before[0] = '\0';
-                if (step->state == STEP_FAILED && step->error.code != ERROR_CANCELLED) // which only echoes the other's
-                        snprintf(step->before, sizeof(step->before), "attempt %u: %.*s", step->row.attempt,
-                                 (int) utf8_cut(step->error.message, 140), step->error.message);
-                step->state = STEP_PENDING;
-                step->row.attempt++;
-                step->cancelling = step->rate_told = false;
-                step->stalled_seconds = 0;
-                if (job_store_step(job, step, job->runner->store, err) < 0)
-                        return -1;
-        }
+        FOR_GROUP(step, job, group)
+        if ((step->state == STEP_FAILED || step->kind->copies) && begin_again(job, step, err) < 0)
+                return -1;
         return 0;
 }
 
@@ -176,20 +177,39 @@ static struct job_step *worst_of(struct job *job, unsigned group) {
         return worst;
 }
 
+static void wait_to_retry(struct job *job, const struct job_step *failed) {
+        job->transient_failures++;
+        engine_set_state(job, JOB_WAITING);
+        engine_note(job, "%s: %s; trying again", failed->row.name, failed->error.message);
+        engine_wait(job, delay_of(job, failed));
+}
+
 static void settle_failed_group(struct job *job, unsigned group) {
         struct job_step *failed = worst_of(job, group);
-        struct error why = failed->error;
+        struct error why = failed->error, err = ERROR_INIT;
         if (!may_retry(job, failed)) {
                 finish_fail(job, &why);
                 return;
         }
-        job->transient_failures++;
-        engine_set_state(job, JOB_WAITING);
-        engine_note(job, "%s: %s; trying again", failed->row.name, why.message);
-        engine_wait(job, delay_of(job, failed));
-        struct error err = ERROR_INIT;
+        wait_to_retry(job, failed);
         if (retry_group(job, group, &err) < 0)
                 engine_log(job, failed, "cannot record a new attempt", &err);
+}
+
+// What failed and will pass is tried again, wherever the rest of the group is. False: there is none.
+static bool retry_alone(struct job *job, unsigned group) {
+        struct error err = ERROR_INIT;
+        struct job_step *failed = NULL;
+        FOR_GROUP(step, job, group) {
+                if (step->state != STEP_FAILED || !will_pass(step))
+                        continue;
+                failed = step;
+                if (begin_again(job, step, &err) < 0)
+                        engine_log(job, step, "cannot record a new attempt", &err);
+        }
+        if (failed)
+                wait_to_retry(job, failed);
+        return failed;
 }
 
 static bool host_is_online(const struct job *job, const struct job_step *step) {
@@ -280,8 +300,10 @@ static void cancel_rest(struct job *job, unsigned group) {
 static void advance_group(struct job *job, unsigned group) {
         struct group_view view = view_group(job, group);
         // Undoing, each side gives back what it has, whatever the other one can do: a VM is not kept from its host
-        // because the disk at the target has died.
+        // because the disk at the target has died, or that host is away.
         bool each_alone = job->row.undoing;
+        if (each_alone && retry_alone(job, group))
+                return;
         if (view.failed > 0 && !(each_alone && view.pending > 0)) {
                 if (!each_alone)
                         cancel_rest(job, group);

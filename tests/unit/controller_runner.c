@@ -217,6 +217,31 @@ static void fault_21_the_source_is_given_back_although_the_target_cannot_clear_u
         assert_owner(LYON);
 }
 
+static void fault_26_the_source_is_asked_again_while_the_target_is_away(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        char job[33];
+        start_move(job);
+        while (!place_of("send-vda"))
+                one_thing(job);
+        fail_step = "release";
+        fail_code = ERROR_UNREACHABLE; // its libvirt is gone for a moment
+        fail_times = 2;
+        must(runner_cancel(runner, job, &err), &err);
+        fleet_host_offline(fleet, nantes);
+        runner_on_host(runner, NANTES, false);
+        for (unsigned i = 0; i < 60; i++)
+                one_thing(job);
+        assert_int_equal(times_asked("release"), 3);
+        expect_state(job, "waiting");
+        expect_note(job, "nantes/kvm2 is offline");
+        fleet_host_online(fleet, nantes, "192.0.2.2");
+        runner_on_host(runner, NANTES, true);
+        finish(job, "cancelled");
+        assert_int_equal(times_asked("release"), 3);
+        assert_owner(LYON);
+}
+
 static void a_second_job_for_a_held_vm_is_a_conflict(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
@@ -294,6 +319,7 @@ int main(void) {
                 STORY_TEST(an_unreachable_peer_is_tried_over_the_next_path),
                 STORY_TEST(an_undo_that_fails_needs_an_operator_and_goes_on_when_told),
                 STORY_TEST(fault_21_the_source_is_given_back_although_the_target_cannot_clear_up),
+                STORY_TEST(fault_26_the_source_is_asked_again_while_the_target_is_away),
                 STORY_TEST(a_second_job_for_a_held_vm_is_a_conflict),
                 STORY_TEST(fault_25_a_controller_restored_from_an_old_copy_catches_up_with_the_epochs),
                 STORY_TEST(power_jobs_are_recorded_and_end),
