@@ -6,11 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "controller/job/plan.h"
-#include "fleet_fixture.h"
+#include "plan_scene.h"
 
 static Drover__VmMove request;
-static Drover__MovePlan *plan;
 
 static void ask(void) {
         struct error err = ERROR_INIT;
@@ -22,28 +20,6 @@ static void new_request(void) {
         request.vm = (char *) "erp";
         request.host = (char *) "nantes/kvm2";
         request.stop = DROVER__STOP_MODE__STOP_SHUTDOWN;
-}
-
-static void done(void) {
-        proto_free(&plan->base);
-        plan = NULL;
-}
-
-static void assert_refusal(size_t i, const char *code, const char *message, const char *hint) {
-        assert_true(i < plan->n_refusals);
-        assert_string_equal(plan->refusals[i]->code, code);
-        assert_string_equal(plan->refusals[i]->message, message);
-        assert_string_equal(plan->refusals[i]->hint, hint);
-}
-
-static Drover__Domain *erp(void) {
-        return fleet_vm_on(fleet, lyon, ERP)->domain;
-}
-
-static void set(char **text, const char *value) {
-        if (*text != protobuf_c_empty_string) // what init() leaves in a member
-                free(*text);
-        *text = memory_string(value);
 }
 
 static void a_plan_says_where_each_disk_goes(void **state) {

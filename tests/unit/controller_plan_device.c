@@ -6,20 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "controller/job/plan.h"
-#include "fleet_fixture.h"
-
-static Drover__MovePlan *plan;
-
-static void set(char **text, const char *value) {
-        if (*text != protobuf_c_empty_string)
-                free(*text);
-        *text = memory_string(value);
-}
-
-static Drover__Domain *erp(void) {
-        return fleet_vm_on(fleet, lyon, ERP)->domain;
-}
+#include "plan_scene.h"
 
 static Drover__Pool *pool(struct fleet_host *host, const char *name) {
         for (size_t i = 0; i < host->n_pools; i++)
@@ -77,25 +64,6 @@ static void ask_clone(const char *host, const char *to, bool linked) {
         must(plan_clone(fleet, &request, NULL, &plan, &err), &err);
 }
 
-static void done(void) {
-        proto_free(&plan->base);
-        plan = NULL;
-}
-
-static void assert_disk(unsigned i, const char *source_format, const char *format, const char *volume) {
-        assert_true(i < plan->n_disks);
-        assert_string_equal(plan->disks[i]->source_format, source_format);
-        assert_string_equal(plan->disks[i]->format, format);
-        assert_string_equal(plan->disks[i]->volume, volume);
-}
-
-static void assert_refusal(size_t i, const char *code, const char *message, const char *hint) {
-        assert_true(i < plan->n_refusals);
-        assert_string_equal(plan->refusals[i]->code, code);
-        assert_string_equal(plan->refusals[i]->message, message);
-        assert_string_equal(plan->refusals[i]->hint, hint);
-}
-
 static void what_comes_to_a_logical_pool_is_raw(void **state) {
         (void) state;
         make_logical();
@@ -126,10 +94,7 @@ static void an_image_format_in_a_logical_pool_is_refused(void **state) {
 static void snapshots_do_not_fit_into_a_logical_pool(void **state) {
         (void) state;
         make_logical();
-        erp()->snapshots = new_array(Drover__Snapshot *, 1);
-        erp()->snapshots[0] = new (Drover__Snapshot);
-        drover__snapshot__init(erp()->snapshots[0]);
-        erp()->n_snapshots = 1;
+        take_snapshot();
         ask("fast", "");
         assert_refusal(0, "snapshot", "vda: 1 snapshot in the image would be lost in another format",
                        "--pool POOL chooses a pool of files, which keeps them, or: virsh snapshot-delete erp NAME");

@@ -6,14 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "controller/job/plan.h"
-#include "fleet_fixture.h"
-
-static Drover__MovePlan *plan;
-
-static Drover__Domain *erp(void) {
-        return fleet_vm_on(fleet, lyon, ERP)->domain;
-}
+#include "plan_scene.h"
 
 static void ask(const char *format) {
         struct error err = ERROR_INIT;
@@ -23,31 +16,6 @@ static void ask(const char *format) {
         request.stop = DROVER__STOP_MODE__STOP_SHUTDOWN;
         request.format = (char *) format;
         must(plan_move(fleet, &request, &plan, &err), &err);
-}
-
-static void done(void) {
-        proto_free(&plan->base);
-        plan = NULL;
-}
-
-static void set(char **text, const char *value) {
-        if (*text != protobuf_c_empty_string)
-                free(*text);
-        *text = memory_string(value);
-}
-
-static void assert_disk(unsigned i, const char *source_format, const char *format, const char *volume) {
-        assert_true(i < plan->n_disks);
-        assert_string_equal(plan->disks[i]->source_format, source_format);
-        assert_string_equal(plan->disks[i]->format, format);
-        assert_string_equal(plan->disks[i]->volume, volume);
-}
-
-static void assert_refusal(size_t i, const char *code, const char *message, const char *hint) {
-        assert_true(i < plan->n_refusals);
-        assert_string_equal(plan->refusals[i]->code, code);
-        assert_string_equal(plan->refusals[i]->message, message);
-        assert_string_equal(plan->refusals[i]->hint, hint);
 }
 
 static void lay_over(Drover__Disk *disk, const char *below) {
@@ -135,11 +103,7 @@ static void a_chain_is_flattened_only_when_asked(void **state) {
 
 static void snapshots_in_an_image_that_would_be_lost_are_refused(void **state) {
         (void) state;
-        Drover__Snapshot *snapshot = new (Drover__Snapshot);
-        drover__snapshot__init(snapshot);
-        snapshot->name = memory_string("before");
-        erp()->snapshots = new_array(Drover__Snapshot *, 1);
-        erp()->snapshots[erp()->n_snapshots++] = snapshot;
+        take_snapshot();
         ask("keep");
         assert_int_equal(plan->n_refusals, 0);
         done();
