@@ -70,6 +70,9 @@ static void host_details(json_t *o, const Drover__HostRecord *host) {
         set_text(o, "hostname", facts ? facts->hostname : "");
         set_text(o, "arch", facts ? facts->arch : "");
         set_text(o, "qemu_version", facts ? facts->qemu_version : "");
+        const Drover__IdentityResetFact *reset = facts ? facts->identity_reset : NULL;
+        set(o, "identity_reset", reset ? json_boolean(!reset->refusal[0]) : json_null());
+        set_text(o, "identity_reset_refusal", reset ? reset->refusal : "");
         set(o, "bridges", facts ? strings(facts->bridges, facts->n_bridges) : json_array());
         json_t *pools = json_array(), *networks = json_array();
         for (size_t i = 0; i < host->n_pools; i++)

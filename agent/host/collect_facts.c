@@ -5,6 +5,7 @@
  * told them, and at most for FRESH_MS. Blocking, for workers.
  */
 #include "agent/host/collect.h"
+#include "agent/host/small_machine.h"
 #include "agent/host/tree.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -126,6 +127,21 @@ static void read_firmwares(Drover__HostFacts *facts) {
         globfree(&found);
 }
 
+static void read_identity_reset(Drover__HostFacts *facts) {
+        struct error why = ERROR_INIT;
+        Drover__IdentityResetFact *fact = new (Drover__IdentityResetFact);
+        drover__identity_reset_fact__init(fact);
+        facts->identity_reset = fact;
+        if (small_machine_check(&why) == 0)
+                return;
+        fact->refusal = memory_string(why.message);
+        fact->hints = new_array(char *, why.n_hints + 1);
+        while (fact->n_hints < why.n_hints) {
+                fact->hints[fact->n_hints] = memory_string(why.hints[fact->n_hints]);
+                fact->n_hints++;
+        }
+}
+
 static char *version_text(unsigned long version) {
         return memory_format("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
 }
@@ -161,6 +177,7 @@ int collect_facts(struct connection *connection, Drover__HostFacts **ret, struct
         facts->clock_at = clock_wall(&system_clock);
         read_kernel(facts);
         read_firmwares(facts);
+        read_identity_reset(facts);
         _cleanup_(connection_put_p) virConnectPtr conn = NULL;
         Drover__Network **networks = NULL;
         size_t n = 0;

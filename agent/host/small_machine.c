@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 // Without hardware virtualisation it takes minutes to start.
 #define SECONDS 900u
@@ -31,9 +32,17 @@ static bool may_emulate(void) {
         return true;
 }
 
+static int check_program(struct error *err) {
+        if (access(SMALL_MACHINE_PROGRAM, X_OK) == 0)
+                return 0;
+        error_set(err, ERROR_REFUSED, "guests cannot be opened here: %s is not installed", SMALL_MACHINE_PROGRAM);
+        error_hint(err, "on the host: apt install libguestfs-tools");
+        return -1;
+}
+
 int small_machine_check(struct error *err) {
         if (has_kvm() || may_emulate())
-                return 0;
+                return check_program(err);
         error_set(err, ERROR_REFUSED,
                   "guests cannot be opened here: there is no /dev/kvm that works, and the agent's unit forbids "
                   "emulation");

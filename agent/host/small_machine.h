@@ -19,7 +19,8 @@ struct small_machine_order {
         bool (*cancelled)(void *data);
         void *data;
 };
-// ERROR_REFUSED when this host has no hardware virtualisation for it and this process may not emulate either.
+// ERROR_REFUSED when this host has no hardware virtualisation for it and this process may not emulate either, or when
+// the program is not there. Quick, and nothing is started.
 int small_machine_check(struct error *err);
 // ERROR_REFUSED with the reason for a guest that cannot be opened or is of no kind that it knows, and where it is not
 // installed; ERROR_CANCELLED, ERROR_TIMEOUT. Blocking, minutes.

@@ -126,6 +126,23 @@ static void clone_head(struct plan_context *context) {
         plan->autostart = false; // whoever wants two of it says so
 }
 
+// Not told by an agent from before there was this fact: its step says then whether it can.
+static void check_reset(struct plan_context *context) {
+        const Drover__HostFacts *facts = context->target->facts;
+        const Drover__IdentityResetFact *reset = facts ? facts->identity_reset : NULL;
+        if (!context->plan->reset_identity || !reset || !reset->refusal[0])
+                return;
+        struct buffer hint;
+        buffer_init(&hint, 0);
+        for (size_t i = 0; i < reset->n_hints; i++)
+                if (buffer_appendf(&hint, NULL, "%s; ", reset->hints[i]) < 0)
+                        break;
+        _cleanup_(free_p) char *hints = buffer_steal_text(&hint);
+        plan_refuse(context, "identity-reset",
+                    memory_format("--reset-identity at %s: %s", context->plan->target_name, reset->refusal),
+                    memory_format("%s%sleave out --reset-identity", hints, hints[0] ? "or " : ""));
+}
+
 static void clone_steps(Drover__MovePlan *plan) {
         const char *source = plan->source_name, *target = plan->target_name;
         plan_add_step(plan, "check", source, memory_string("read the definition again and compare it with this plan"));
@@ -187,6 +204,7 @@ int plan_clone(struct fleet *fleet, const Drover__VmClone *request, const struct
         plan_disks(&context);
         plan_interfaces(&context);
         plan_check_all(&context);
+        check_reset(&context);
         warn_of_snapshots(&context);
         clone_steps(context.plan);
         *ret = context.plan;

@@ -20,8 +20,10 @@ static void add_facts(Drover__HostRecord *record, const struct fleet_host *host,
         if (!host->facts)
                 return;
         Drover__HostFacts facts = *host->facts;
-        if (!whole) // a list is for comparing, and these are long
+        if (!whole) { // a list is for comparing, and these are long
                 facts.n_bridges = facts.n_machine_types = facts.n_firmwares = facts.n_domain_types = 0;
+                facts.identity_reset = NULL;
+        }
         record->facts = (Drover__HostFacts *) proto_copy(&facts.base);
 }
 

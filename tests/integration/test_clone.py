@@ -257,6 +257,40 @@ def test_fault_31_an_original_that_is_started_meanwhile_ends_the_clone(lab, name
     assert images(lab, OTHER, name) == [] and leftovers(lab, OTHER) == [] and defined_on(lab, HOSTS, name) == []
 
 
+@pytest.fixture
+def opens_no_guests(lab):
+    """The other host has no virt-sysprep that could be run, until the test is done."""
+    program, other = "/usr/bin/virt-sysprep", "/var/lib/drover/no-program"
+    masked = lab.exec(OTHER, "test", "-e", program, check=False).returncode == 0
+    if masked:
+        lab.exec(OTHER, "sh", "-c", f"touch {other} && mount --bind {other} {program}")
+    start_again(lab, OTHER)
+    yield
+    if masked:
+        lab.exec(OTHER, "umount", program)
+    start_again(lab, OTHER)
+
+
+def start_again(lab, host):
+    """What a host is able to do is looked at when its agent starts, and then each minute."""
+    lab.kill(host)
+    wait_for("it is known to be away", 20, lambda: lab.drover("host", "show", host)["state"] == "offline")
+    lab.start(host)
+    wait_for("it is back", 20, lambda: lab.drover("host", "show", host)["state"] == "online")
+
+
+def test_a_host_that_opens_no_guests_is_refused_in_the_plan(lab, name, opens_no_guests):
+    why = "guests cannot be opened here: /usr/bin/virt-sysprep is not installed"
+    wait_for("it is told", 10, lambda: lab.drover("host", "show", OTHER)["identity_reset_refusal"] == why)
+    assert lab.drover("host", "show", OTHER)["identity_reset"] is False
+    jobs = len(lab.drover("job", "list"))
+    error = refusal(lab, TEMPLATE, f"{OTHER}/{name}", "--reset-identity")
+    assert error.exit == 7 and error.error["message"] == f"cannot clone {TEMPLATE} to {OTHER}: --reset-identity at {OTHER}: {why}"
+    assert error.error["hints"] == ["on the host: apt install libguestfs-tools; or leave out --reset-identity"]
+    assert len(lab.drover("job", "list")) == jobs and images(lab, OTHER, name) == []
+    assert clone(lab, TEMPLATE, f"{OTHER}/{name}", "--plan")["refusals"] == []
+
+
 @pytest.mark.parametrize("target,step", [(OTHER, s) for s in ("check", "reserve", "hold", "receive-vda", "define", "verify", "confirm", "commit")] +
                          [(ONE, "copy-vda")], ids=lambda value: value.split("/")[0])
 def test_fault_74_a_clone_that_is_cancelled_at_any_step_leaves_nothing(lab, name, target, step):

@@ -2,6 +2,7 @@
 /* Domains, pools and facts read from a host, which is libvirt's test driver with images in a scratch directory. */
 #include "agent/host/collect.h"
 #include "agent/host/events.h"
+#include "agent/host/small_machine.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <setjmp.h>
@@ -256,6 +257,9 @@ static void facts_are_told_with_libvirt_and_without(void **state) {
         assert_true(facts->cpus > 0);
         assert_true(facts->memory_bytes > 1 << 20);
         assert_true(facts->clock_at > 1700000000);
+        bool opens = small_machine_check(&err) == 0;
+        assert_string_equal(facts->identity_reset->refusal, opens ? "" : err.message);
+        assert_int_equal(facts->identity_reset->n_hints, opens ? 0 : err.n_hints);
         proto_free(&facts->base);
 
         struct connection *away = NULL;
