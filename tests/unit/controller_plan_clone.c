@@ -7,14 +7,12 @@
 #include <cmocka.h>
 
 #include "common/cleanup.h"
-#include "controller/job/plan.h"
-#include "fleet_fixture.h"
+#include "plan_scene.h"
 
 #include <strings.h>
 
 static Drover__VmClone request;
 static Drover__VmMove move;
-static Drover__MovePlan *plan;
 
 static void new_request(const char *host, const char *name) {
         drover__vm_clone__init(&request);
@@ -34,30 +32,8 @@ static void ask(void) {
         ask_beside(NULL);
 }
 
-static void done(void) {
-        proto_free(&plan->base);
-        plan = NULL;
-}
-
-static Drover__Domain *erp(void) {
-        return fleet_vm_on(fleet, lyon, ERP)->domain;
-}
-
-static void set(char **text, const char *value) {
-        if (*text != protobuf_c_empty_string) // what init() leaves in a member
-                free(*text);
-        *text = memory_string(value);
-}
-
 static void off(void) {
         set(&erp()->state, "shut off");
-}
-
-static void assert_refusal(size_t i, const char *code, const char *message, const char *hint) {
-        assert_true(i < plan->n_refusals);
-        assert_string_equal(plan->refusals[i]->code, code);
-        assert_string_equal(plan->refusals[i]->message, message);
-        assert_string_equal(plan->refusals[i]->hint, hint);
 }
 
 static void a_clone_has_a_uuid_macs_and_volumes_of_its_own(void **state) {
