@@ -12,15 +12,6 @@
 #define MIB  (1ull << 20)
 #define REST 1 // beyond copying
 
-static void set_site(const char *name, const char *rates) {
-        struct error err = ERROR_INIT;
-        struct store_site site = {.timezone = "UTC"};
-        snprintf(site.name, sizeof(site.name), "%s", name);
-        snprintf(site.rates, sizeof(site.rates), "%s", rates);
-        must(fleet_site_put(fleet, &site, &err), &err);
-        look();
-}
-
 static uint32_t seconds_between(char *source, char *target, uint64_t bytes, uint64_t rate) {
         Drover__MovePlan plan = DROVER__MOVE_PLAN__INIT;
         plan.source_host = plan.source_name = source;
@@ -73,28 +64,13 @@ static void a_line_that_closes_for_long_is_still_estimated(void **state) {
 
 // A move whose first disk was so much, came over in so many seconds, and was to keep to this rate.
 static void line_carries(uint64_t bytes, unsigned took, uint64_t rate) {
-        Drover__VmMove request = DROVER__VM_MOVE__INIT;
-        Drover__MovePlan *plan = NULL;
         struct error err = ERROR_INIT;
         char job[33];
-        request.vm = (char *) "erp";
-        request.host = (char *) "nantes/kvm2";
-        request.stop = DROVER__STOP_MODE__STOP_HARD;
-        request.rate_bytes_per_second = rate;
-        must(plan_move(fleet, &request, &plan, &err), &err);
-        must(runner_move(runner, plan, &played_caller, job, &err), &err);
-        proto_free(&plan->base);
-        look();
+        begin_move("erp", "nantes/kvm2", rate, job);
         go_on_until(job, "receive-vda");
         for (unsigned i = 0; i < took; i++)
                 now_ms += 1000;
-        Drover__TransferState state = DROVER__TRANSFER_STATE__INIT;
-        Drover__AgentProgress progress = DROVER__AGENT_PROGRESS__INIT;
-        state.disk = (char *) "vda";
-        state.bytes_wire = bytes;
-        progress.id = open_question(job, "send-vda")->request->id;
-        progress.transfer = &state;
-        runner_on_progress(runner, LYON, &progress);
+        progress_on_line(open_question(job, "send-vda"), bytes);
         Drover__AgentResult *result = new (Drover__AgentResult);
         drover__agent_result__init(result);
         fill_result(open_question(job, "receive-vda"), result);

@@ -10,30 +10,6 @@
 
 #define WEB "dddddddd-dddd-4ddd-8ddd-dddddddddddd"
 
-static void set_site(const char *name, const char *rates) {
-        struct error err = ERROR_INIT;
-        struct store_site site = {.timezone = "UTC"};
-        snprintf(site.name, sizeof(site.name), "%s", name);
-        snprintf(site.rates, sizeof(site.rates), "%s", rates);
-        must(fleet_site_put(fleet, &site, &err), &err);
-        look();
-}
-
-static void start_move(const char *vm, const char *host, uint64_t rate, char job[33]) {
-        Drover__VmMove request = DROVER__VM_MOVE__INIT;
-        Drover__MovePlan *plan = NULL;
-        struct error err = ERROR_INIT;
-        request.vm = (char *) vm;
-        request.host = (char *) host;
-        request.stop = DROVER__STOP_MODE__STOP_HARD;
-        request.rate_bytes_per_second = rate;
-        must(plan_move(fleet, &request, &plan, &err), &err);
-        must(plan_refused(plan, &err), &err);
-        must(runner_move(runner, plan, &played_caller, job, &err), &err);
-        proto_free(&plan->base);
-        look();
-}
-
 static uint64_t ordered(const char *job, const char *step) {
         go_on_until(job, step);
         return open_question(job, step)->request->transfer_send->order->rate_bytes_per_second;
@@ -68,7 +44,7 @@ static void a_transfer_begins_with_the_rate_of_its_sites(void **state) {
         (void) state;
         char job[33];
         set_site("lyon", "8Mbit\n4Mbit@mon..fri:8-18");
-        start_move("erp", "nantes/kvm2", 0, job);
+        begin_move("erp", "nantes/kvm2", 0, job);
         assert_int_equal(ordered(job, "send-vda"), 1000000);
         assert_int_equal(shown_rate(job), 1000000);
         expect_told(job, 0, 0);
@@ -77,7 +53,7 @@ static void a_transfer_begins_with_the_rate_of_its_sites(void **state) {
 static void a_change_of_the_site_reaches_a_running_transfer(void **state) {
         (void) state;
         char job[33];
-        start_move("erp", "nantes/kvm2", 0, job);
+        begin_move("erp", "nantes/kvm2", 0, job);
         assert_int_equal(ordered(job, "send-vda"), 0);
         set_site("nantes", "800kbit");
         expect_told(job, 1, 100000);
@@ -90,7 +66,7 @@ static void the_hour_turns_while_a_transfer_runs(void **state) {
         (void) state;
         char job[33];
         set_site("lyon", "8Mbit@sat:0-12:02\nfull");
-        start_move("erp", "nantes/kvm2", 0, job);
+        begin_move("erp", "nantes/kvm2", 0, job);
         assert_int_equal(ordered(job, "send-vda"), 1000000);
         time_passes(119);
         expect_told(job, 0, 0);
@@ -102,10 +78,10 @@ static void transfers_that_come_and_go_share_the_line(void **state) {
         (void) state;
         char erp[33], crm[33];
         set_site("lyon", "8Mbit");
-        start_move("erp", "nantes/kvm2", 0, erp);
+        begin_move("erp", "nantes/kvm2", 0, erp);
         assert_int_equal(ordered(erp, "send-vda"), 1000000);
         tell_picture(lyon, new_domain(WEB, "web", "shut off", "52:54:00:00:00:07"), 50 * GIB);
-        start_move("web", "nantes/kvm2", 300000, crm);
+        begin_move("web", "nantes/kvm2", 300000, crm);
         assert_int_equal(ordered(crm, "send-vda"), 300000);
         expect_told(erp, 1, 700000);
         go_on_until(crm, "define"); // its second disk was a transfer as well
@@ -116,7 +92,7 @@ static void a_jobs_own_rate_is_changed_kept_and_taken_away(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
         char job[33];
-        start_move("erp", "nantes/kvm2", 5000, job);
+        begin_move("erp", "nantes/kvm2", 5000, job);
         assert_int_equal(ordered(job, "send-vda"), 5000);
         must(runner_set_rate(runner, job, 7000, &err), &err);
         expect_told(job, 1, 7000);
@@ -151,7 +127,7 @@ static void a_source_that_keeps_to_another_rate_is_told_again(void **state) {
         (void) state;
         char job[33];
         set_site("lyon", "8Mbit");
-        start_move("erp", "nantes/kvm2", 0, job);
+        begin_move("erp", "nantes/kvm2", 0, job);
         ordered(job, "send-vda");
         progress(open_question(job, "send-vda"), "vda", 1, 0);
         look();
@@ -170,7 +146,7 @@ static void after_the_link_was_away_the_rate_is_told_again(void **state) {
         (void) state;
         char job[33];
         set_site("lyon", "8Mbit");
-        start_move("erp", "nantes/kvm2", 0, job);
+        begin_move("erp", "nantes/kvm2", 0, job);
         ordered(job, "send-vda");
         fleet_host_offline(fleet, lyon);
         runner_on_host(runner, LYON, false);
@@ -184,7 +160,7 @@ static void fault_02_a_transfer_that_stands_still_says_so_and_takes_another_path
         (void) state;
         char job[33];
         struct error cancelled = ERROR_INIT;
-        start_move("erp", "nantes/kvm2", 0, job);
+        begin_move("erp", "nantes/kvm2", 0, job);
         go_on_until(job, "receive-vda");
         progress(open_question(job, "receive-vda"), "vda", 1 << 20, 0);
         time_passes(59);
@@ -211,7 +187,7 @@ static void fault_02_a_transfer_that_stands_still_says_so_and_takes_another_path
 static void fault_02_where_a_low_rate_is_slow_nobody_complains(void **state) {
         (void) state;
         char job[33];
-        start_move("erp", "nantes/kvm2", 10000, job); // 2 MiB take 209 s
+        begin_move("erp", "nantes/kvm2", 10000, job); // 2 MiB take 209 s
         go_on_until(job, "receive-vda");
         time_passes(260);
         expect_note(job, "");
@@ -219,27 +195,17 @@ static void fault_02_where_a_low_rate_is_slow_nobody_complains(void **state) {
         expect_note(job, "vda: no progress for 270 s over the direct path; if that goes on, another path is tried");
 }
 
-static void say_alive(const char *job, uint64_t wire) {
-        Drover__AgentProgress progress = DROVER__AGENT_PROGRESS__INIT;
-        Drover__TransferState state = DROVER__TRANSFER_STATE__INIT;
-        progress.id = open_question(job, "receive-vda")->request->id;
-        progress.transfer = &state;
-        state.disk = (char *) "vda";
-        state.bytes_wire = wire;
-        runner_on_progress(runner, NANTES, &progress);
-}
-
 static void fault_02_saying_that_one_is_alive_is_no_progress(void **state) {
         (void) state;
         char job[33];
-        start_move("erp", "nantes/kvm2", 0, job);
+        begin_move("erp", "nantes/kvm2", 0, job);
         go_on_until(job, "receive-vda");
         for (unsigned i = 0; i < 60; i++) {
-                say_alive(job, i * 28);
+                progress_on_line(open_question(job, "receive-vda"), i * 28);
                 time_passes(1);
         }
         expect_note(job, "vda: no progress for 60 s over the direct path; if that goes on, another path is tried");
-        say_alive(job, 20000);
+        progress_on_line(open_question(job, "receive-vda"), 20000);
         look();
         expect_note(job, "");
 }

@@ -182,16 +182,53 @@ static inline void go_on_until(const char *job, const char *step) {
         assert_non_null(open_question(job, step));
 }
 
-static inline void progress(const struct question *question, const char *disk, uint64_t done, uint64_t rate) {
+static inline void tell_transfer(const struct question *question, Drover__TransferState *state) {
         Drover__AgentProgress progress = DROVER__AGENT_PROGRESS__INIT;
-        Drover__TransferState state = DROVER__TRANSFER_STATE__INIT;
         progress.id = question->request->id;
-        progress.transfer = &state;
+        progress.transfer = state;
+        runner_on_progress(runner, question->host, &progress);
+}
+
+static inline void progress(const struct question *question, const char *disk, uint64_t done, uint64_t rate) {
+        Drover__TransferState state = DROVER__TRANSFER_STATE__INIT;
         state.disk = (char *) disk;
         state.bytes_done = done;
         state.bytes_total = 1u << 30;
         state.rate_bytes_per_second = rate;
-        runner_on_progress(runner, question->host, &progress);
+        tell_transfer(question, &state);
+}
+
+// vda has sent so much over the line.
+static inline void progress_on_line(const struct question *question, uint64_t bytes) {
+        Drover__TransferState state = DROVER__TRANSFER_STATE__INIT;
+        state.disk = (char *) "vda";
+        state.bytes_wire = bytes;
+        tell_transfer(question, &state);
+}
+
+static inline void set_site(const char *name, const char *rates) {
+        struct error err = ERROR_INIT;
+        struct store_site site = {.timezone = "UTC"};
+        snprintf(site.name, sizeof(site.name), "%s", name);
+        snprintf(site.rates, sizeof(site.rates), "%s", rates);
+        must(fleet_site_put(fleet, &site, &err), &err);
+        look();
+}
+
+// A move that stops the VM hard and keeps to this rate (0: to none) has asked its first question.
+static inline void begin_move(const char *vm, const char *host, uint64_t rate, char job[33]) {
+        Drover__VmMove request = DROVER__VM_MOVE__INIT;
+        Drover__MovePlan *plan = NULL;
+        struct error err = ERROR_INIT;
+        request.vm = (char *) vm;
+        request.host = (char *) host;
+        request.stop = DROVER__STOP_MODE__STOP_HARD;
+        request.rate_bytes_per_second = rate;
+        must(plan_move(fleet, &request, &plan, &err), &err);
+        must(plan_refused(plan, &err), &err);
+        must(runner_move(runner, plan, &played_caller, job, &err), &err);
+        proto_free(&plan->base);
+        look();
 }
 
 static inline Drover__JobRecord *record_of(const char *job) {
