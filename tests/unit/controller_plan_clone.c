@@ -341,6 +341,53 @@ static void fault_48_a_clones_name_is_checked_where_it_is_decoded(void **state) 
         }
 }
 
+static void tell_reset(struct fleet_host *host, const char *refusal, unsigned n_hints) {
+        static const char *const hints[] = {"on the host: modprobe kvm_intel", "or: systemctl edit drover-agent"};
+        Drover__IdentityResetFact *fact = new (Drover__IdentityResetFact);
+        drover__identity_reset_fact__init(fact);
+        fact->refusal = memory_string(refusal);
+        fact->hints = new_array(char *, 2);
+        while (fact->n_hints < n_hints) {
+                fact->hints[fact->n_hints] = memory_string(hints[fact->n_hints]);
+                fact->n_hints++;
+        }
+        proto_free((ProtobufCMessage *) host->facts->identity_reset);
+        host->facts->identity_reset = fact;
+}
+
+static void a_host_that_cannot_open_guests_is_refused_for_an_identity_reset(void **state) {
+        (void) state;
+        off();
+        new_request("nantes/kvm2", "erp-test");
+        request.reset_identity = true;
+        ask(); // an agent that does not tell
+        assert_int_equal(plan->n_refusals, 0);
+        done();
+        tell_reset(nantes, "", 0);
+        tell_reset(lyon, "guests cannot be opened here: for a reason", 0); // the original's host, which opens none
+        ask();
+        assert_int_equal(plan->n_refusals, 0);
+        done();
+        tell_reset(nantes, "guests cannot be opened here: there is no /dev/kvm", 2);
+        ask();
+        assert_int_equal(plan->n_refusals, 1);
+        assert_refusal(0, "identity-reset",
+                       "--reset-identity at nantes/kvm2: guests cannot be opened here: there is no /dev/kvm",
+                       "on the host: modprobe kvm_intel; or: systemctl edit drover-agent; or leave out "
+                       "--reset-identity");
+        done();
+        request.reset_identity = false;
+        ask();
+        assert_int_equal(plan->n_refusals, 0);
+        done();
+        new_request("lyon/kvm1", "erp-test");
+        request.reset_identity = true;
+        ask();
+        assert_int_equal(plan->n_refusals, 1);
+        assert_string_equal(plan->refusals[0]->hint, "leave out --reset-identity");
+        done();
+}
+
 static void add_snapshot(const char *state) {
         Drover__Domain *domain = erp();
         Drover__Snapshot *snapshot = new (Drover__Snapshot);
@@ -404,6 +451,7 @@ int main(void) {
                 FLEET_TEST(clones_share_their_original_and_a_move_does_not),
                 FLEET_TEST(a_request_that_makes_no_sense_is_refused),
                 FLEET_TEST(fault_48_a_clones_name_is_checked_where_it_is_decoded),
+                FLEET_TEST(a_host_that_cannot_open_guests_is_refused_for_an_identity_reset),
                 FLEET_TEST(snapshots_that_the_clone_can_go_back_to_come_along_and_the_others_are_counted),
                 FLEET_TEST(new_images_hold_no_snapshots_and_that_is_said),
         };
