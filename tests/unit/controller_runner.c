@@ -10,16 +10,7 @@
 #include "played_story.h"
 
 static void start_move(char job[33]) {
-        Drover__VmMove request = DROVER__VM_MOVE__INIT;
-        Drover__MovePlan *plan = NULL;
-        struct error err = ERROR_INIT;
-        request.vm = (char *) "erp";
-        request.host = (char *) "nantes/kvm2";
-        request.stop = DROVER__STOP_MODE__STOP_HARD;
-        must(plan_move(fleet, &request, &plan, &err), &err);
-        must(plan_refused(plan, &err), &err);
-        must(runner_move(runner, plan, &played_caller, job, &err), &err);
-        proto_free(&plan->base);
+        begin_move("erp", "nantes/kvm2", 0, job);
 }
 
 static void assert_owner(const char *host) {
