@@ -38,8 +38,10 @@ bool output_colour(void) {
         return output_terminal() && !(no && *no) && term && strcmp(term, "dumb") != 0;
 }
 
+// What was printed before comes before, also where both streams end in one file.
 void output_line(const char *format, ...) {
         va_list args;
+        fflush(stdout);
         va_start(args, format);
         vfprintf(stderr, format, args);
         va_end(args);
@@ -104,6 +106,8 @@ static void format_cell(const json_t *row, const struct column *column, bool peo
                 snprintf(cell, CELL_MAX, "%zu", json_array_size(value));
         } else if (people && column->kind == COLUMN_SIZE) {
                 units_format_size((uint64_t) json_integer_value(value), cell);
+        } else if (people && column->kind == COLUMN_RATE) {
+                units_format_rate((uint64_t) json_integer_value(value), cell);
         } else if (people && column->kind == COLUMN_AGE) {
                 format_age(parse_time(json_string_value(value)), cell);
         } else if (people && column->kind == COLUMN_SECONDS) {
@@ -116,7 +120,8 @@ static void format_cell(const json_t *row, const struct column *column, bool peo
 }
 
 static bool right_aligned(enum column_kind kind) {
-        return kind == COLUMN_SIZE || kind == COLUMN_NUMBER || kind == COLUMN_COUNT || kind == COLUMN_SECONDS;
+        return kind == COLUMN_SIZE || kind == COLUMN_RATE || kind == COLUMN_NUMBER || kind == COLUMN_COUNT ||
+               kind == COLUMN_SECONDS;
 }
 
 static void print_table(const json_t *rows, const struct column *columns, bool wide, const char *indent) {
@@ -222,7 +227,11 @@ static void print_name(const json_t *row, const char *name_key) {
                 if (place)
                         printf("%s/", place);
         }
-        printf("%s\n", json_string_value(json_object_get(row, name_key)));
+        const json_t *name = json_object_get(row, name_key);
+        if (json_is_integer(name)) // an audit record has a number
+                printf("%" JSON_INTEGER_FORMAT "\n", json_integer_value(name));
+        else
+                printf("%s\n", json_string_value(name));
 }
 
 void output_list(json_t *rows, const struct column *columns, enum output_format format, const char *name_key,
@@ -256,7 +265,10 @@ static enum column_kind kind_of_key(const char *key, char title[64]) {
         static const struct {
                 const char *suffix;
                 enum column_kind kind;
-        } suffixes[] = {{"_bytes", COLUMN_SIZE}, {"_at", COLUMN_TIME}, {"_seconds", COLUMN_SECONDS}};
+        } suffixes[] = {{"_bytes", COLUMN_SIZE},
+                        {"_at", COLUMN_TIME},
+                        {"_seconds", COLUMN_SECONDS},
+                        {"_bytes_per_second", COLUMN_RATE}};
         snprintf(title, 64, "%s", key);
         enum column_kind kind = COLUMN_TEXT;
         for (unsigned i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -275,6 +287,13 @@ static enum column_kind kind_of_key(const char *key, char title[64]) {
         return kind;
 }
 
+static bool holds_numbers(const json_t *rows, const char *key) {
+        for (size_t i = 0; i < json_array_size(rows); i++)
+                if (json_is_integer(json_object_get(json_array_get(rows, i), key)))
+                        return true;
+        return false;
+}
+
 static void print_member_table(const char *title, const json_t *rows) {
         struct column columns[24] = {0};
         char titles[24][64];
@@ -285,6 +304,8 @@ static void print_member_table(const char *title, const json_t *rows) {
                 if (n == 23 || json_is_object(value))
                         continue;
                 columns[n].kind = kind_of_key(key, titles[n]);
+                if (columns[n].kind == COLUMN_TEXT && holds_numbers(rows, key))
+                        columns[n].kind = COLUMN_NUMBER;
                 for (char *c = titles[n]; *c; c++)
                         *c = (char) (*c >= 'a' && *c <= 'z' ? *c - 32 : *c);
                 columns[n].title = titles[n];
@@ -350,6 +371,7 @@ void output_error(const struct error *err, enum output_format format) {
                         json_array_append_new(hints, json_string(err->hints[i]));
                 json_t *object = json_pack("{s:{s:s,s:s,s:o}}", "error", "code", error_word(err->code), "message",
                                            err->message, "hints", hints);
+                fflush(stdout);
                 json_dumpf(object, stderr, JSON_COMPACT);
                 fputc('\n', stderr);
                 json_decref(object);

@@ -14,6 +14,7 @@ enum column_kind {
         COLUMN_TEXT,
         COLUMN_TEXT_OR_ALL, // an array; one that is empty means all
         COLUMN_SIZE,
+        COLUMN_RATE,
         COLUMN_NUMBER,
         COLUMN_AGE,
         COLUMN_TIME,
