@@ -69,9 +69,19 @@ static void commit(struct scene *scene) {
         assert_int_equal(verified_commit(scene->verified, verified_mark(scene->verified), NULL), 0);
 }
 
+static void learn(struct scene *scene, uint64_t n) {
+        verified_note(scene->verified, n, hash_of(n));
+        commit(scene);
+}
+
 static bool has(const struct scene *scene, uint64_t n) {
         uint8_t hash[VERIFIED_HASH];
         return verified_get(scene->verified, n, hash) && memcmp(hash, hash_of(n), sizeof hash) == 0;
+}
+
+static void assert_anew(struct scene *scene, const char *image, uint64_t bytes) {
+        open_as(scene, image, bytes);
+        assert_true(scene->fresh && !has(scene, 7));
 }
 
 static void a_note_counts_when_it_is_committed(void **state) {
@@ -98,16 +108,12 @@ static void another_image_or_length_begins_anew(void **state) {
         (void) state;
         struct scene scene;
         begin(&scene);
-        verified_note(scene.verified, 7, hash_of(7));
-        commit(&scene);
-        open_as(&scene, "two", 3000 * MIB);
-        assert_true(scene.fresh && !has(&scene, 7));
-        verified_note(scene.verified, 7, hash_of(7));
-        commit(&scene);
-        open_as(&scene, "two", 3000 * MIB - 1); // as many blocks
-        assert_true(scene.fresh && !has(&scene, 7));
-        open_as(&scene, "one", 3000 * MIB);
-        assert_true(scene.fresh && verified_count(scene.verified) == 0);
+        learn(&scene, 7);
+        assert_anew(&scene, "two", 3000 * MIB);
+        learn(&scene, 7);
+        assert_anew(&scene, "two", 3000 * MIB - 1); // as many blocks
+        assert_anew(&scene, "one", 3000 * MIB);
+        assert_int_equal(verified_count(scene.verified), 0);
         end(&scene);
 }
 
@@ -115,25 +121,20 @@ static void a_torn_record_begins_anew(void **state) {
         (void) state;
         struct scene scene;
         begin(&scene);
-        verified_note(scene.verified, 7, hash_of(7));
-        commit(&scene);
+        learn(&scene, 7);
         off_t length = lseek(scene.fd, 0, SEEK_END);
         for (off_t cut = 0; cut < length; cut += cut < 600 ? 64 : 7000) {
                 assert_int_equal(ftruncate(scene.fd, cut), 0);
-                open_as(&scene, "one", 3000 * MIB);
-                assert_true(scene.fresh && !has(&scene, 7));
-                verified_note(scene.verified, 7, hash_of(7));
-                commit(&scene);
+                assert_anew(&scene, "one", 3000 * MIB);
+                learn(&scene, 7);
         }
         for (off_t at = 0; at < 296; at += 37) {
                 uint8_t byte;
                 assert_int_equal(pread(scene.fd, &byte, 1, at), 1);
                 byte ^= 1;
                 assert_int_equal(pwrite(scene.fd, &byte, 1, at), 1);
-                open_as(&scene, "one", 3000 * MIB);
-                assert_true(scene.fresh && !has(&scene, 7));
-                verified_note(scene.verified, 7, hash_of(7));
-                commit(&scene);
+                assert_anew(&scene, "one", 3000 * MIB);
+                learn(&scene, 7);
         }
         end(&scene);
 }
@@ -142,8 +143,7 @@ static void what_is_to_be_overwritten_is_forgotten_first(void **state) {
         (void) state;
         struct scene scene;
         begin(&scene);
-        verified_note(scene.verified, 7, hash_of(7));
-        commit(&scene);
+        learn(&scene, 7);
         assert_int_equal(verified_forget(scene.verified, 7, NULL), 0);
         assert_false(has(&scene, 7));
         verified_note(scene.verified, 9, hash_of(9)); // noted, and overwritten before it was flushed

@@ -27,7 +27,7 @@ static void a_clone_is_defined_beside_its_source_with_numbers_of_its_own(void **
         _cleanup_(free_p) char *xml = virDomainGetXMLDesc(clone, VIR_DOMAIN_XML_INACTIVE);
         assert_string_equal(virDomainGetName(clone), "web");
         assert_non_null(strstr(xml, NEW));
-        assert_null(strstr(xml, MAC));
+        assert_null(strstr(xml, SCENE_MAC));
         assert_null(strstr(xml, "5901"));
         assert_null(strstr(xml, SOURCE));
         assert_null(strstr(xml, "erp.raw"));
@@ -44,7 +44,7 @@ static void a_clone_that_is_not_quite_another_vm_is_refused(void **state) {
         scene_must(scene, copy(scene, "vdb", "data"));
         ask.identity.n_macs = 0;
         assert_int_equal(define(scene, &ask, 0), -1);
-        assert_error(scene->err, ERROR_REFUSED, "the interface " MAC " has no address of its own in the clone");
+        assert_error(scene->err, ERROR_REFUSED, "the interface " SCENE_MAC " has no address of its own in the clone");
         ask.identity.uuid = SOURCE;
         assert_int_equal(define(scene, &ask, 0), -1);
         assert_error(scene->err, ERROR_REFUSED, "the clone's identity is that of VM " SOURCE ", not of " SCENE_UUID);
@@ -112,7 +112,7 @@ static void a_clone_knows_the_snapshots_that_it_can_go_back_to(void **state) {
         assert_non_null(strstr(snapshots_defined[0], "<name>clean</name>"));
         assert_null(strstr(snapshots_defined[0], "<parent>"));
         assert_non_null(strstr(snapshots_defined[0], "<uuid>" SCENE_UUID "</uuid>"));
-        assert_null(strstr(snapshots_defined[0], MAC));
+        assert_null(strstr(snapshots_defined[0], SCENE_MAC));
         assert_non_null(strstr(snapshots_defined[1], "<name>later</name>"));
         assert_non_null(strstr(snapshots_defined[1], "<name>clean</name>")); // joined up over the gap
         assert_null(strstr(snapshots_defined[1], "<name>live</name>"));

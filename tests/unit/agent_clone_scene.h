@@ -12,21 +12,13 @@
 #include <sys/ioctl.h>
 
 #define SOURCE "11111111-2222-4333-8444-555555555555"
-#define MAC    "52:54:00:12:34:56"
 #define NEW    "02:00:00:12:34:56"
 
 // ---- the source ----
 
 static inline void define_template(struct scene *scene) {
-        _cleanup_(free_p) char *vda = scene_disk(scene, "vda", "erp.raw", "");
-        _cleanup_(free_p) char *vdb = scene_disk(scene, "vdb", "erp-data.raw", "");
-        _cleanup_(free_p) char *disks = memory_format("%s%s", vda, vdb);
-        scene_write(scene, "erp.raw", "system");
-        scene_write(scene, "erp-data.raw", "data");
-        scene_define(scene, "template", SOURCE, MAC, disks);
+        scene_define_vm(scene, "template", SOURCE, "");
 }
-
-static char *both[] = {"vda", "vdb"};
 
 static inline int hold_as(struct scene *scene, const char *sha256, char **targets, size_t n, bool local) {
         Drover__CloneHold request = DROVER__CLONE_HOLD__INIT;
@@ -125,7 +117,7 @@ static inline void ask_init(struct scene *scene, struct ask *ask, const char *fo
         ask->reserve.disks = ask->list;
         ask->reserve.n_disks = 2;
         drover__name_map__init(&ask->mac);
-        ask->mac.from = MAC;
+        ask->mac.from = SCENE_MAC;
         ask->mac.to = NEW;
         ask->macs[0] = &ask->mac;
         drover__clone_identity__init(&ask->identity);
@@ -140,7 +132,7 @@ static inline void ask_init(struct scene *scene, struct ask *ask, const char *fo
         _cleanup_(free_p) char *vda = scene_disk(scene, "vda", "erp.raw", "");
         _cleanup_(free_p) char *vdb = scene_disk(scene, "vdb", "erp-data.raw", "");
         _cleanup_(free_p) char *disks = memory_format("%s%s%s", vda, vdb, more);
-        ask->xml = scene_xml(scene, "template", SOURCE, MAC, disks);
+        ask->xml = scene_xml(scene, "template", SOURCE, SCENE_MAC, disks);
         memcpy(strstr(ask->xml, "'test'"), "'qemu'", 6);
         ask->define.definition_xml.data = (uint8_t *) ask->xml;
         ask->define.definition_xml.len = strlen(ask->xml);

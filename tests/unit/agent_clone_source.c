@@ -96,7 +96,7 @@ static void a_source_that_was_started_or_redefined_is_stale(void **state) {
         assert_error(scene->err, ERROR_STALE, "template was started or changed while it was copied");
         stop_template(scene);
         scene_must(scene, confirm(scene));
-        scene_define(scene, "template", SOURCE, MAC, "");
+        scene_define(scene, "template", SOURCE, SCENE_MAC, "");
         assert_int_equal(confirm(scene), -1);
         assert_int_equal(scene->err.code, ERROR_STALE);
 }
@@ -112,7 +112,7 @@ static void an_image_that_refers_to_others_is_cloned_on_its_own_host_only(void *
         scene_write(scene, "base.raw", "base");
         _cleanup_(close_p) int fd = open(top, O_RDWR | O_CREAT, 0600);
         scene_must(scene, image_tool_create_over(fd, 1 << 20, base, "raw", &scene->err));
-        scene_define(scene, "template", SOURCE, MAC, disk);
+        scene_define(scene, "template", SOURCE, SCENE_MAC, disk);
         assert_int_equal(hold_as(scene, "", one, 1, false), -1);
         assert_int_equal(scene->err.code, ERROR_REFUSED);
         assert_non_null(strstr(scene->err.message, "is not whole without"));

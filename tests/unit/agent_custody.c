@@ -6,24 +6,10 @@
 #include "agent_custody_scene.h"
 #include "agent/host/definition.h"
 
-#define MAC   "52:54:00:12:34:56"
 #define OTHER "11111111-2222-4333-8444-555555555555"
 
-static void define_erp(struct scene *scene, const char *more) {
-        _cleanup_(free_p) char *vda = scene_disk(scene, "vda", "erp.raw", more);
-        _cleanup_(free_p) char *vdb = scene_disk(scene, "vdb", "erp-data.raw", more);
-        _cleanup_(free_p) char *disks = memory_format("%s%s", vda, vdb);
-        scene_write(scene, "erp.raw", "system");
-        scene_write(scene, "erp-data.raw", "data");
-        scene_define(scene, "erp", SCENE_UUID, MAC, disks);
-}
-
-static char *definition_of(struct scene *scene) {
-        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
-        assert_non_null(domain);
-        char *xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
-        assert_non_null(xml);
-        return xml;
+static void define_erp(struct scene *scene) {
+        scene_define_vm(scene, "erp", SCENE_UUID, "");
 }
 
 static int fence_targets(struct scene *scene, const char *sha256, char **targets, size_t n) {
@@ -44,8 +30,6 @@ static int fence_targets(struct scene *scene, const char *sha256, char **targets
         }
         return status;
 }
-
-static char *both[] = {"vda", "vdb"};
 
 static int fence(struct scene *scene) {
         return fence_targets(scene, "", both, 2);
@@ -85,7 +69,7 @@ static void start(struct scene *scene) {
 }
 
 static void assert_as_before(struct scene *scene, const char *xml) {
-        _cleanup_(free_p) char *now = definition_of(scene);
+        _cleanup_(free_p) char *now = scene_definition(scene);
         assert_true(scene_has(scene, "erp.raw", "system"));
         assert_true(scene_has(scene, "erp-data.raw", "data"));
         assert_false(scene_exists(scene, ".drover"));
@@ -104,7 +88,7 @@ static void assert_fenced(struct scene *scene) {
 
 static void a_fence_puts_all_disks_out_of_reach(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         assert_fenced(scene);
         assert_true(scene_defined(scene, SCENE_UUID));
@@ -120,7 +104,7 @@ static void a_fenced_image_can_be_opened_for_the_copy(void **state) {
         int fd = -1;
         uint64_t bytes = 0;
         char text[8] = "";
-        define_erp(scene, "");
+        define_erp(scene);
         assert_int_equal(custody_open(&scene->custody, "vda", &fd, &bytes, &scene->err), -1);
         assert_string_equal(scene->err.message, "vda of VM " SCENE_UUID " is not fenced by job job1");
         scene_must(scene, fence(scene));
@@ -134,8 +118,8 @@ static void a_fenced_image_can_be_opened_for_the_copy(void **state) {
 
 static void a_release_brings_back_what_was(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        define_erp(scene);
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         scene_must(scene, fence(scene));
         scene_must(scene, release(scene, true));
         assert_as_before(scene, xml);
@@ -146,15 +130,15 @@ static void a_release_brings_back_what_was(void **state) {
 
 static void a_release_without_a_fence_changes_nothing(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        define_erp(scene);
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         scene_must(scene, release(scene, true));
         assert_as_before(scene, xml);
 }
 
 static void fault_72_a_running_vm_is_refused_without_leave_to_stop_it(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         start(scene);
         assert_int_equal(stop(scene, DROVER__STOP_MODE__STOP_MODE_NONE, NULL), -1);
         assert_int_equal(scene->err.code, ERROR_REFUSED);
@@ -167,7 +151,7 @@ static void fault_72_a_running_vm_is_refused_without_leave_to_stop_it(void **sta
 static void a_vm_that_ran_is_started_again_by_a_release(void **state) {
         struct scene *scene = *state;
         bool was_running = false;
-        define_erp(scene, "");
+        define_erp(scene);
         start(scene);
         scene_must(scene, stop(scene, DROVER__STOP_MODE__STOP_HARD, &was_running));
         assert_true(was_running);
@@ -184,7 +168,7 @@ static void a_vm_that_ran_is_started_again_by_a_release(void **state) {
 static void a_vm_that_was_off_stays_off(void **state) {
         struct scene *scene = *state;
         bool was_running = true;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, stop(scene, DROVER__STOP_MODE__STOP_MODE_NONE, &was_running));
         assert_false(was_running);
         scene_must(scene, fence(scene));
@@ -194,7 +178,7 @@ static void a_vm_that_was_off_stays_off(void **state) {
 
 static void a_running_vm_is_not_fenced(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         start(scene);
         assert_int_equal(fence(scene), -1);
         assert_int_equal(scene->err.code, ERROR_CONFLICT);
@@ -206,8 +190,8 @@ static void a_running_vm_is_not_fenced(void **state) {
 static void fault_30_a_definition_that_changed_since_the_plan_is_stale(void **state) {
         struct scene *scene = *state;
         char sha256[65];
-        define_erp(scene, "");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        define_erp(scene);
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         definition_sha256(xml, strlen(xml), sha256);
         scene_must(scene, fence_targets(scene, sha256, both, 2));
         scene_must(scene, release(scene, false));
@@ -221,7 +205,7 @@ static void fault_30_a_definition_that_changed_since_the_plan_is_stale(void **st
 
 static void fault_30_a_disk_that_the_plan_does_not_know_is_stale(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         assert_int_equal(fence_targets(scene, "", both, 1), -1);
         assert_int_equal(scene->err.code, ERROR_STALE);
         assert_string_equal(scene->err.message, "the list of disks of erp changed since the plan");
@@ -230,10 +214,10 @@ static void fault_30_a_disk_that_the_plan_does_not_know_is_stale(void **state) {
 
 static void fault_30_a_definition_changed_while_fenced_is_not_confirmed(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         _cleanup_(free_p) char *vda = scene_disk(scene, "vda", "other.raw", "");
-        scene_define(scene, "erp", SCENE_UUID, MAC, vda);
+        scene_define(scene, "erp", SCENE_UUID, SCENE_MAC, vda);
         assert_int_equal(custody_confirm(&scene->custody, &scene->err), -1);
         assert_int_equal(scene->err.code, ERROR_CONFLICT);
         assert_string_equal(scene->err.message, "the definition of erp was changed at the source");
@@ -241,8 +225,8 @@ static void fault_30_a_definition_changed_while_fenced_is_not_confirmed(void **s
 
 static void fault_30_a_vm_undefined_while_fenced_is_not_confirmed_and_comes_back(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        define_erp(scene);
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         scene_must(scene, fence(scene));
         _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
         assert_int_equal(virDomainUndefine(domain), 0);
@@ -254,7 +238,7 @@ static void fault_30_a_vm_undefined_while_fenced_is_not_confirmed_and_comes_back
 
 static void fault_31_a_vm_started_while_fenced_is_not_confirmed(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         start(scene); // the test driver needs no disks to start
         assert_int_equal(custody_confirm(&scene->custody, &scene->err), -1);
@@ -266,7 +250,7 @@ static void fault_31_a_vm_started_while_fenced_is_not_confirmed(void **state) {
 
 static void fault_31_an_image_that_is_back_in_its_place_is_not_confirmed(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         scene_write(scene, "erp.raw", "restored by somebody");
         assert_int_equal(custody_confirm(&scene->custody, &scene->err), -1);
@@ -277,7 +261,7 @@ static void fault_31_an_image_that_is_back_in_its_place_is_not_confirmed(void **
 
 static void a_foreign_file_at_the_name_is_kept_by_a_release_and_so_is_ours(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         scene_write(scene, "erp.raw", "theirs");
         assert_int_equal(release(scene, true), -1);
@@ -297,7 +281,7 @@ static void a_foreign_file_at_the_name_is_kept_by_a_release_and_so_is_ours(void 
 
 static void an_image_that_another_vm_uses_is_not_fenced(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         _cleanup_(free_p) char *disk = scene_disk(scene, "vdc", "../images/erp-data.raw", "");
         scene_define(scene, "web", OTHER, "52:54:00:00:00:01", disk);
         assert_int_equal(fence(scene), -1);
@@ -310,7 +294,7 @@ static void an_image_that_another_vm_uses_is_not_fenced(void **state) {
 
 static void fault_49_a_symbolic_link_for_an_image_is_not_fenced(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         _cleanup_(free_p) char *path = scene_path(scene, "erp.raw"), *real = scene_path(scene, "real.raw");
         assert_int_equal(rename(path, real), 0);
         assert_int_equal(symlink(real, path), 0);
@@ -323,7 +307,7 @@ static void fault_49_a_symbolic_link_for_an_image_is_not_fenced(void **state) {
 
 static void a_missing_image_is_named(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         _cleanup_(free_p) char *path = scene_path(scene, "erp-data.raw");
         assert_int_equal(unlink(path), 0);
         assert_int_equal(fence(scene), -1);
@@ -334,7 +318,7 @@ static void a_missing_image_is_named(void **state) {
 
 static void a_saved_state_is_not_lost(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         start(scene);
         _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
         assert_int_equal(virDomainManagedSave(domain, 0), 0);
@@ -345,7 +329,7 @@ static void a_saved_state_is_not_lost(void **state) {
 
 static void a_vm_held_by_another_job_is_left_to_it(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         scene->custody.job = "job2";
         assert_int_equal(fence(scene), -1);
@@ -358,16 +342,16 @@ static void a_vm_held_by_another_job_is_left_to_it(void **state) {
 
 static void a_vm_without_a_disk_to_miss_is_undefined_while_fenced(void **state) {
         struct scene *scene = *state;
-        scene_define(scene, "erp", SCENE_UUID, MAC, "");
+        scene_define(scene, "erp", SCENE_UUID, SCENE_MAC, "");
         _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
         assert_int_equal(virDomainSetAutostart(domain, 1), 0);
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         scene_must(scene, fence_targets(scene, "", NULL, 0));
         assert_false(scene_defined(scene, SCENE_UUID));
         scene_must(scene, custody_confirm(&scene->custody, &scene->err));
         scene_must(scene, fence_targets(scene, "", NULL, 0));
         scene_must(scene, release(scene, true));
-        _cleanup_(free_p) char *now = definition_of(scene);
+        _cleanup_(free_p) char *now = scene_definition(scene);
         assert_string_equal(now, xml);
         _cleanup_(domain_free_p) virDomainPtr again = scene_domain(scene, SCENE_UUID);
         int autostart = 0;
@@ -378,8 +362,8 @@ static void a_vm_without_a_disk_to_miss_is_undefined_while_fenced(void **state) 
 
 static void a_vm_whose_disks_are_all_optional_is_undefined_while_fenced(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "startupPolicy='optional'");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        scene_define_vm(scene, "erp", SCENE_UUID, "startupPolicy='optional'");
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         scene_must(scene, fence(scene));
         assert_false(scene_defined(scene, SCENE_UUID));
         assert_true(scene_has(scene, ".drover/job1.vda.held", "system"));
@@ -391,8 +375,8 @@ static void a_vm_whose_disks_are_all_optional_is_undefined_while_fenced(void **s
 
 static void a_retired_vm_is_gone_and_its_disks_are_kept(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        define_erp(scene);
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         scene_must(scene, fence(scene));
         scene_must(scene, retire(scene, false));
         assert_false(scene_defined(scene, SCENE_UUID));
@@ -412,7 +396,7 @@ static void a_retired_vm_is_gone_and_its_disks_are_kept(void **state) {
 
 static void what_was_never_fenced_is_not_retired(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         assert_int_equal(retire(scene, false), -1);
         assert_int_equal(scene->err.code, ERROR_CONFLICT);
         assert_string_equal(scene->err.message, "VM " SCENE_UUID " is not fenced by job job1");
@@ -421,10 +405,10 @@ static void what_was_never_fenced_is_not_retired(void **state) {
 
 static void a_retirement_asked_again_leaves_a_vm_that_came_back(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         scene_must(scene, retire(scene, false));
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, retire(scene, false));
         assert_true(scene_defined(scene, SCENE_UUID));
         assert_true(scene_has(scene, "erp.raw", "system"));
@@ -449,7 +433,7 @@ static void purging_removes_what_is_retired_and_nothing_else(void **state) {
         struct scene *scene = *state;
         uint32_t count = 0;
         uint64_t bytes = 0;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         scene_must(scene, purge(scene, NULL, &count, &bytes));
         assert_int_equal(count, 0);
@@ -470,7 +454,7 @@ static void purging_on_a_file_system_that_is_not_mounted_forgets_nothing(void **
         struct scene *scene = *state;
         uint32_t count = 0;
         uint64_t bytes = 0;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         scene_must(scene, retire(scene, false));
         _cleanup_(free_p) char *sidecar = scene_path(scene, ".drover"), *away = scene_path(scene, "away");
@@ -485,7 +469,7 @@ static void purging_on_a_file_system_that_is_not_mounted_forgets_nothing(void **
 
 static void retiring_with_purge_leaves_nothing(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         scene_must(scene, fence(scene));
         scene_must(scene, retire(scene, true));
         assert_false(scene_defined(scene, SCENE_UUID));
@@ -519,8 +503,8 @@ static const char *const fence_points[] = {"agent.fence.before-rename", "agent.f
 
 static void fault_09_a_fence_broken_off_anywhere_is_finished(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        define_erp(scene);
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         for (unsigned i = 0; i < ARRAY_SIZE(fence_points); i++) {
                 run_to(scene, fence_points[i], fence);
                 scene_must(scene, fence(scene));
@@ -532,8 +516,8 @@ static void fault_09_a_fence_broken_off_anywhere_is_finished(void **state) {
 
 static void fault_09_a_fence_broken_off_anywhere_is_undone(void **state) {
         struct scene *scene = *state;
-        define_erp(scene, "");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        define_erp(scene);
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         for (unsigned i = 0; i < ARRAY_SIZE(fence_points); i++) {
                 start(scene);
                 scene_must(scene, stop(scene, DROVER__STOP_MODE__STOP_HARD, NULL));
@@ -551,8 +535,8 @@ static void fault_13_a_release_broken_off_anywhere_is_finished(void **state) {
                                              "agent.release.restored", "agent.release.before-start",
                                              "agent.release.started"};
         struct scene *scene = *state;
-        define_erp(scene, "");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        define_erp(scene);
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
                 start(scene);
                 scene_must(scene, stop(scene, DROVER__STOP_MODE__STOP_HARD, NULL));
@@ -570,8 +554,8 @@ static void fault_13_a_release_broken_off_anywhere_is_finished(void **state) {
 static void fault_09_a_diskless_fence_broken_off_anywhere_is_finished_or_undone(void **state) {
         static const char *const points[] = {"agent.fence.renamed", "agent.fence.before-undefine", "agent.fence.done"};
         struct scene *scene = *state;
-        scene_define(scene, "erp", SCENE_UUID, MAC, "");
-        _cleanup_(free_p) char *xml = definition_of(scene);
+        scene_define(scene, "erp", SCENE_UUID, SCENE_MAC, "");
+        _cleanup_(free_p) char *xml = scene_definition(scene);
         for (unsigned i = 0; i < 2 * ARRAY_SIZE(points); i++) {
                 run_to(scene, points[i / 2], fence_diskless);
                 if (i % 2) {
@@ -580,7 +564,7 @@ static void fault_09_a_diskless_fence_broken_off_anywhere_is_finished_or_undone(
                         run_to(scene, "agent.release.defined", release_and_start);
                 }
                 scene_must(scene, release(scene, true));
-                _cleanup_(free_p) char *now = definition_of(scene);
+                _cleanup_(free_p) char *now = scene_definition(scene);
                 assert_string_equal(now, xml);
                 assert_int_equal(scene_holds(scene, NULL, 0), 0);
         }
@@ -595,7 +579,7 @@ static void fault_17_a_retirement_broken_off_anywhere_only_goes_forward(void **s
         for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
                 snprintf(jobs[i], sizeof(jobs[i]), "job%u", i + 1);
                 scene->custody.job = jobs[i];
-                define_erp(scene, "");
+                define_erp(scene);
                 scene_must(scene, fence(scene));
                 run_to(scene, points[i], retire_and_purge);
                 assert_int_equal(release(scene, true), -1);
@@ -614,7 +598,7 @@ static int stop_hard(struct scene *scene) {
 static void fault_09_a_stop_broken_off_anywhere_still_knows_that_the_vm_ran(void **state) {
         static const char *const points[] = {"agent.stop.noted", "agent.stop.stopped"};
         struct scene *scene = *state;
-        define_erp(scene, "");
+        define_erp(scene);
         for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
                 bool was_running = false;
                 start(scene);

@@ -23,6 +23,7 @@
 
 #define SCENE_UUID "6c1f8a8e-0f4e-4b3c-9d5e-0a1b2c3d4e5f"
 #define SCENE_JOB  "job1"
+#define SCENE_MAC  "52:54:00:12:34:56"
 
 struct scene {
         char root[64], images[96], faults[96];
@@ -119,6 +120,26 @@ static inline void scene_define(struct scene *scene, const char *name, const cha
         _cleanup_(free_p) char *xml = scene_xml(scene, name, uuid, mac, disks);
         _cleanup_(domain_free_p) virDomainPtr domain = virDomainDefineXML(scene->conn, xml);
         assert_non_null(domain);
+}
+
+static char *both[] = {"vda", "vdb"};
+
+// A VM with the disks `both`, whose contents are "system" and "data"; `more` stands in their sources.
+static inline void scene_define_vm(struct scene *scene, const char *name, const char *uuid, const char *more) {
+        _cleanup_(free_p) char *vda = scene_disk(scene, both[0], "erp.raw", more);
+        _cleanup_(free_p) char *vdb = scene_disk(scene, both[1], "erp-data.raw", more);
+        _cleanup_(free_p) char *disks = memory_format("%s%s", vda, vdb);
+        scene_write(scene, "erp.raw", "system");
+        scene_write(scene, "erp-data.raw", "data");
+        scene_define(scene, name, uuid, SCENE_MAC, disks);
+}
+
+static inline char *scene_definition(const struct scene *scene) {
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_non_null(domain);
+        char *xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+        assert_non_null(xml);
+        return xml;
 }
 
 static inline void scene_pool(struct scene *scene) {

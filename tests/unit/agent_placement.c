@@ -8,7 +8,6 @@
 #include "agent/host/pool.h"
 #include "agent_driver.h"
 
-#define MAC   "52:54:00:12:34:56"
 #define OTHER "11111111-2222-4333-8444-555555555555"
 
 // What the controller would ask for a VM with the disks vda and vdb.
@@ -48,7 +47,7 @@ static void ask_init(struct scene *scene, struct ask *ask) {
         _cleanup_(free_p) char *vda = scene_disk(&source, "vda", "erp.raw", "");
         _cleanup_(free_p) char *vdb = scene_disk(&source, "vdb", "data.raw", "");
         _cleanup_(free_p) char *disks = memory_format("%s%s", vda, vdb);
-        ask->xml = scene_xml(scene, "erp", SCENE_UUID, MAC, disks);
+        ask->xml = scene_xml(scene, "erp", SCENE_UUID, SCENE_MAC, disks);
         memcpy(strstr(ask->xml, "'test'"), "'qemu'", 6);
         ask->define.definition_xml.data = (uint8_t *) ask->xml;
         ask->define.definition_xml.len = strlen(ask->xml);
@@ -124,7 +123,7 @@ static void assert_placed(struct scene *scene) {
         _cleanup_(free_p) char *path = scene_path(scene, "erp-data.raw");
         assert_non_null(strstr(xml, path));
         assert_null(strstr(xml, "/srv/vm"));
-        assert_non_null(strstr(xml, MAC));
+        assert_non_null(strstr(xml, SCENE_MAC));
 }
 
 static void a_vm_is_brought_started_and_settled(void **state) {

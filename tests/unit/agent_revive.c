@@ -9,25 +9,11 @@
 #include "agent/host/revive.h"
 #include "scratch.h"
 
-#define MAC   "52:54:00:12:34:56"
 #define UNDO  "job2"
 #define OTHER "11111111-2222-4333-8444-555555555555"
 
-static char *both[] = {"vda", "vdb"};
-
 static void define_erp(struct scene *scene) {
-        _cleanup_(free_p) char *vda = scene_disk(scene, "vda", "erp.raw", "");
-        _cleanup_(free_p) char *vdb = scene_disk(scene, "vdb", "erp-data.raw", "");
-        _cleanup_(free_p) char *disks = memory_format("%s%s", vda, vdb);
-        scene_write(scene, "erp.raw", "system");
-        scene_write(scene, "erp-data.raw", "data");
-        scene_define(scene, "erp", SCENE_UUID, MAC, disks);
-}
-
-static char *definition_of(struct scene *scene) {
-        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
-        assert_non_null(domain);
-        return virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+        scene_define_vm(scene, "erp", SCENE_UUID, "");
 }
 
 static void set_autostart(struct scene *scene, bool autostart) {
@@ -60,7 +46,7 @@ static char *move_away(struct scene *scene) {
         Drover__MoveRetire retire = DROVER__MOVE_RETIRE__INIT;
         define_erp(scene);
         set_autostart(scene, true);
-        char *xml = definition_of(scene);
+        char *xml = scene_definition(scene);
         scene_must(scene, fence(scene, ""));
         scene_must(scene, custody_retire(&scene->custody, &retire, &scene->err));
         scene->custody.job = UNDO;
@@ -95,7 +81,7 @@ static int settle(struct scene *scene, char **ret_version) {
 }
 
 static void assert_revived(struct scene *scene, const char *xml) {
-        _cleanup_(free_p) char *now = definition_of(scene);
+        _cleanup_(free_p) char *now = scene_definition(scene);
         assert_string_equal(now, xml);
         assert_true(scene_has(scene, "erp.raw", "system"));
         assert_true(scene_has(scene, "erp-data.raw", "data"));
@@ -115,7 +101,7 @@ static void assert_retired(struct scene *scene) {
 }
 
 static void assert_settled(struct scene *scene, const char *xml) {
-        _cleanup_(free_p) char *now = definition_of(scene);
+        _cleanup_(free_p) char *now = scene_definition(scene);
         assert_string_equal(now, xml);
         assert_true(scene_has(scene, "erp.raw", "system"));
         assert_true(has_autostart(scene));
@@ -213,12 +199,12 @@ static void a_file_that_stands_in_the_way_is_not_replaced(void **state) {
 static void another_vm_with_its_uuid_or_name_is_left_alone(void **state) {
         struct scene *scene = *state;
         _cleanup_(free_p) char *xml = move_away(scene);
-        scene_define(scene, "erp", OTHER, MAC, "");
+        scene_define(scene, "erp", OTHER, SCENE_MAC, "");
         assert_int_equal(revive(scene), -1);
         assert_error(scene->err, ERROR_CONFLICT, "another VM named erp exists here");
         _cleanup_(domain_free_p) virDomainPtr other = scene_domain(scene, OTHER);
         assert_int_equal(virDomainUndefine(other), 0);
-        scene_define(scene, "erp2", SCENE_UUID, MAC, "");
+        scene_define(scene, "erp2", SCENE_UUID, SCENE_MAC, "");
         assert_int_equal(revive(scene), -1);
         assert_error(scene->err, ERROR_CONFLICT, "its UUID is in use here by the VM erp2");
         _cleanup_(domain_free_p) virDomainPtr twin = scene_domain(scene, SCENE_UUID);
