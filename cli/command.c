@@ -65,6 +65,7 @@ static const struct command_option common_options[] = {
         {"--detach", NULL, "print the job's id and return", false},
         {"--yes", NULL, "answer what would be asked with yes", false},
         {"--help", NULL, "say how it is used", false},
+        {"-h", NULL, "say how it is used", false},
         {NULL, NULL, NULL, false},
 };
 
@@ -76,7 +77,7 @@ static const struct command_option *find_option(const struct command_option *opt
 }
 
 static int no_option(const struct command *command, const char *name, struct error *err) {
-        char *names[COMMAND_OPTIONS_MAX + 4];
+        char *names[COMMAND_OPTIONS_MAX + ARRAY_SIZE(common_options)];
         size_t n = 0;
         for (const struct command_option *option = command->options; option && option->name && n < COMMAND_OPTIONS_MAX;
              option++)
@@ -123,6 +124,8 @@ static int take_option(struct invocation *call, int argc, char **argv, int *i, s
                 else
                         return error_set(err, ERROR_USAGE, "%s needs a value: %s %s", which->name, which->name,
                                          which->value);
+                if (!*value)
+                        return error_set(err, ERROR_USAGE, "%s is given an empty value", which->name);
         } else if (length < strlen(text)) {
                 return error_set(err, ERROR_USAGE, "%s takes no value", which->name);
         }
@@ -136,15 +139,20 @@ static int take_option(struct invocation *call, int argc, char **argv, int *i, s
         return 0;
 }
 
+// An empty word is a variable of a script that was not set, and in a request it would stand for all there are.
 static int check_objects(const struct invocation *call, struct error *err) {
         const struct command *command = call->command;
-        if (call->n_objects >= command->objects_min && call->n_objects <= command->objects_max)
+        const char *wrong = call->n_objects < command->objects_min    ? "needs"
+                            : call->n_objects <= command->objects_max ? NULL
+                            : command->objects_max == 0               ? "takes"
+                                                                      : "takes no more than";
+        for (unsigned i = 0; !wrong && i < call->n_objects; i++)
+                if (!call->objects[i][0])
+                        wrong = "is given an empty word for";
+        if (!wrong)
                 return 0;
-        error_set(err, ERROR_USAGE,
-                  call->n_objects < command->objects_min ? "drover %s%s%s needs %s"
-                                                         : "drover %s%s%s takes no more than %s",
-                  command->noun, command->verb ? " " : "", command->verb ? command->verb : "",
-                  command->objects ? command->objects : "no object");
+        error_set(err, ERROR_USAGE, "drover %s%s%s %s %s", command->noun, command->verb ? " " : "",
+                  command->verb ? command->verb : "", wrong, command->objects ? command->objects : "no object");
         error_hint(err, "drover %s%s%s --help", command->noun, command->verb ? " " : "",
                    command->verb ? command->verb : "");
         return -1;
@@ -208,6 +216,8 @@ int option_duration(const struct invocation *call, const char *name, uint32_t *r
                 return 0;
         if (units_parse_duration(text, &seconds, err) < 0)
                 return error_prefix(err, "%s", name);
+        if (seconds == 0) // in the protocol it stands for the default
+                return error_set(err, ERROR_USAGE, "%s %s: too short", name, text);
         if (seconds > UINT32_MAX)
                 return error_set(err, ERROR_USAGE, "%s %s: too long", name, text);
         *ret_seconds = (uint32_t) seconds;

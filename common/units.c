@@ -83,8 +83,9 @@ int units_parse_rate(const char *text, uint64_t *ret_bytes_per_second, struct er
         uint64_t rate = 0;
         // tc(8) writes "100mbit"; there is no millibit to take it for.
         int result = parse(text, bits, ARRAY_SIZE(bits), strcasecmp, &rate);
+        // Without a unit 40 would be bytes a second, which nobody means.
         if (result == 0)
-                result = parse(text, sizes, ARRAY_SIZE(sizes), exact, &rate);
+                result = parse(text, sizes + 1, ARRAY_SIZE(sizes) - 1, exact, &rate);
         if (result < 0)
                 return overflow(text, "rate", err);
         if (result == 0)

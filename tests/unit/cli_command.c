@@ -82,9 +82,32 @@ static void objects_and_values_that_are_missing_or_too_many_are_refused(void **s
         (void) state;
         assert_usage("vm move erp", "drover vm move needs VM... SITE/HOST", "drover vm move --help");
         assert_usage("vm show a b", "drover vm show takes no more than VM", "drover vm show --help");
+        assert_usage("vm list erp", "drover vm list takes no object", "drover vm list --help");
         assert_usage("vm move erp nantes/kvm2 --as", "--as needs a value: --as NAME", NULL);
         assert_usage("vm move erp nantes/kvm2 --stop=yes", "--stop takes no value", NULL);
         assert_usage("vm move erp nantes/kvm2 --as a --as b", "--as is given twice", NULL);
+}
+
+// As a script gives them whose variable was not set.
+static void empty_words_are_refused(void **state) {
+        (void) state;
+        char *show[] = {(char *) "vm", (char *) "show", (char *) ""};
+        err = ERROR_INIT;
+        assert_int_equal(command_parse(3, show, &call, &err), -1);
+        assert_error(err, ERROR_USAGE, "drover vm show is given an empty word for VM");
+        char *list[] = {(char *) "vm", (char *) "list", (char *) "--site", (char *) ""};
+        err = ERROR_INIT;
+        assert_int_equal(command_parse(4, list, &call, &err), -1);
+        assert_error(err, ERROR_USAGE, "--site is given an empty value");
+        assert_usage("vm list --site=", "--site is given an empty value", NULL);
+}
+
+static void help_is_asked_for_in_two_ways(void **state) {
+        (void) state;
+        assert_int_equal(parse("vm move -h"), 0);
+        assert_true(call.help);
+        assert_int_equal(parse("vm move --help"), 0);
+        assert_true(call.help);
 }
 
 static void durations_are_checked(void **state) {
@@ -96,6 +119,9 @@ static void durations_are_checked(void **state) {
         assert_int_equal(parse("host invite lyon/kvm1 --ttl soon"), 0);
         assert_int_equal(option_duration(&call, "--ttl", &seconds, &err), -1);
         assert_true(strncmp(err.message, "--ttl: ", 7) == 0);
+        assert_int_equal(parse("host invite lyon/kvm1 --ttl 0s"), 0);
+        assert_int_equal(option_duration(&call, "--ttl", &seconds, &err), -1);
+        assert_error(err, ERROR_USAGE, "--ttl 0s: too short");
         assert_int_equal(seconds, 7200);
 }
 
@@ -129,6 +155,8 @@ int main(void) {
                 cmocka_unit_test(clones_and_undo_are_understood),
                 cmocka_unit_test(what_is_not_in_the_table_is_refused_with_the_nearest),
                 cmocka_unit_test(objects_and_values_that_are_missing_or_too_many_are_refused),
+                cmocka_unit_test(empty_words_are_refused),
+                cmocka_unit_test(help_is_asked_for_in_two_ways),
                 cmocka_unit_test(durations_are_checked),
                 cmocka_unit_test(every_row_of_the_table_is_whole_and_found),
         };

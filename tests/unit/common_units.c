@@ -67,15 +67,17 @@ static void rates_are_bits_by_1000_or_bytes_by_1024(void **state) {
         accepts(units_parse_rate, "100mbit", 12500000);
         accepts(units_parse_rate, "8kbit", 1000);
         accepts(units_parse_rate, "5M", 5242880);
-        accepts(units_parse_rate, "1000", 1000);
+        accepts(units_parse_rate, "1K", 1024);
         accepts(units_parse_rate, "full", 0);
 }
 
 static void rates_of_zero_overflow_or_trailing_text_are_refused(void **state) {
         (void) state;
-        refuses(units_parse_rate, "0", "a rate of 0 would never end: write full for no limit");
+        refuses(units_parse_rate, "0M", "a rate of 0 would never end: write full for no limit");
+        refuses(units_parse_rate, "0", "\"0\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full");
         refuses(units_parse_rate, "0Mbit", "a rate of 0 would never end: write full for no limit");
         refuses(units_parse_rate, "fast", "\"fast\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full");
+        refuses(units_parse_rate, "40", "\"40\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full");
         refuses(units_parse_rate, "5m", "\"5m\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full");
         refuses(units_parse_rate, "-5M", "\"-5M\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full");
         refuses(units_parse_rate, "999999999999999Gbit", "\"999999999999999Gbit\" is too large for a rate");
