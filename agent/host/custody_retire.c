@@ -166,10 +166,25 @@ int custody_purge(const struct custody *custody, const Drover__RetiredPurge *req
                 return -1;
         _cleanup_(result_free_p) Drover__RetiredPurgeResult *result = new (Drover__RetiredPurgeResult);
         drover__retired_purge_result__init(result);
+        // What stands in the way of one VM, perhaps for ever, does not keep the others'.
+        struct error first = ERROR_INIT;
+        const char *failed = "";
         for (unsigned i = 0; i < n; i++) {
+                struct error why = ERROR_INIT;
+                if (strcmp(holds[i].job, failed) == 0)
+                        continue;
+                if (purge_hold(custody, &holds[i], result, &why) < 0) {
+                        failed = holds[i].job;
+                        if (first.code == ERROR_NONE)
+                                first = why;
+                        continue;
+                }
                 result->count += i == 0 || strcmp(holds[i].job, holds[i - 1].job) != 0;
-                if (purge_hold(custody, &holds[i], result, err) < 0)
-                        return -1;
+        }
+        if (*failed) {
+                if (err)
+                        *err = first;
+                return -1;
         }
         *ret = steal(&result);
         return 0;

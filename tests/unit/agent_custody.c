@@ -467,6 +467,32 @@ static void purging_on_a_file_system_that_is_not_mounted_forgets_nothing(void **
         assert_int_equal(count, 1);
 }
 
+// Its volume is in use, its file system is gone: that may stay so for ever.
+static void a_vm_that_cannot_be_purged_does_not_keep_the_others(void **state) {
+        struct scene *scene = *state;
+        uint32_t count = 0;
+        uint64_t bytes = 0;
+        struct custody own = scene->custody;
+        const char *const jobs[] = {"job1", "job2", "job3"};
+        for (unsigned i = 0; i < ARRAY_SIZE(jobs); i++) {
+                scene->custody.job = jobs[i];
+                define_erp(scene);
+                scene_must(scene, fence(scene));
+                scene_must(scene, retire(scene, false));
+        }
+        scene->custody = own;
+        _cleanup_(free_p) char *held = scene_path(scene, ".drover/job2.vda.held"), *away = scene_path(scene, "away");
+        assert_int_equal(rename(held, away), 0);
+        assert_int_equal(purge(scene, NULL, &count, &bytes), -1);
+        assert_int_equal(scene->err.code, ERROR_NOT_FOUND);
+        assert_int_equal(scene_holds(scene, "job1", 0), 0);
+        assert_int_equal(scene_holds(scene, "job2", HOLD_RETIRED), 2);
+        assert_int_equal(scene_holds(scene, "job3", 0), 0);
+        assert_int_equal(rename(away, held), 0);
+        scene_must(scene, purge(scene, NULL, &count, &bytes));
+        assert_int_equal(count, 1);
+}
+
 static void retiring_with_purge_leaves_nothing(void **state) {
         struct scene *scene = *state;
         define_erp(scene);
@@ -642,6 +668,7 @@ int main(void) {
                 TEST(a_retirement_asked_again_leaves_a_vm_that_came_back),
                 TEST(purging_removes_what_is_retired_and_nothing_else),
                 TEST(purging_on_a_file_system_that_is_not_mounted_forgets_nothing),
+                TEST(a_vm_that_cannot_be_purged_does_not_keep_the_others),
                 TEST(retiring_with_purge_leaves_nothing),
                 TEST(fault_09_a_fence_broken_off_anywhere_is_finished),
                 TEST(fault_09_a_fence_broken_off_anywhere_is_undone),
