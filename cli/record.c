@@ -122,6 +122,7 @@ static json_t *record_disk(const Drover__Disk *disk, bool whole) {
         if (whole) {
                 set(o, "backing_chain", strings(disk->backing_chain, disk->n_backing_chain));
                 set(o, "is_backing", json_boolean(disk->is_backing));
+                set(o, "bitmaps", number(disk->bitmaps));
         }
         return o;
 }

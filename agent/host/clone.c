@@ -182,6 +182,7 @@ static int hold_disk(struct held *held, const Drover__Disk *described, const cha
         disk->file_bytes = image.file_bytes;
         disk->allocation_bytes = image.allocated_bytes;
         disk->capacity_bytes = image.virtual_bytes;
+        disk->bitmaps = image.bitmaps;
         return 0;
 }
 

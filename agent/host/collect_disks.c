@@ -93,6 +93,7 @@ static void measure_file(Drover__Domain *domain, Drover__Disk *disk, bool active
         disk->capacity_bytes = image.virtual_bytes;
         disk->allocation_bytes = image.allocated_bytes;
         disk->file_bytes = image.file_bytes;
+        disk->bitmaps = image.bitmaps;
         add_header_obstacles(domain, disk, &image);
         if (image.has_backing)
                 add_chain(domain, disk, active);

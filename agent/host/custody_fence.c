@@ -396,6 +396,7 @@ static int describe_disk(const struct hold *hold, const char *format, Drover__Mo
         disk->file_bytes = image.file_bytes;
         disk->allocation_bytes = image.allocated_bytes;
         disk->capacity_bytes = image.virtual_bytes;
+        disk->bitmaps = image.bitmaps;
         *ret = disk;
         return 0;
 }

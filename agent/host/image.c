@@ -17,18 +17,20 @@
 #include <sys/stat.h>
 
 // The layout is docs/interop/qcow2.txt of QEMU; all numbers are big-endian.
-#define QCOW2_MAGIC            0x514649fbu
-#define QCOW2_HEADER_V2        72u
-#define QCOW2_HEADER_V3        104u
-#define QCOW2_EXTENSION_FORMAT 0xe2792acau
-#define QCOW2_DIRTY            (1ull << 0)
-#define QCOW2_CORRUPT          (1ull << 1)
-#define QCOW2_DATA_FILE        (1ull << 2)
-#define QCOW2_COMPRESSION      (1ull << 3)
-#define QCOW2_EXTENDED_L2      (1ull << 4)
-#define QCOW2_KNOWN            (QCOW2_DIRTY | QCOW2_CORRUPT | QCOW2_DATA_FILE | QCOW2_COMPRESSION | QCOW2_EXTENDED_L2)
-#define HEADER_MAX             (64u << 10) // header, extensions and backing name, far below the first MiB
-#define CHAIN_MAX              16u
+#define QCOW2_MAGIC             0x514649fbu
+#define QCOW2_HEADER_V2         72u
+#define QCOW2_HEADER_V3         104u
+#define QCOW2_EXTENSION_FORMAT  0xe2792acau
+#define QCOW2_EXTENSION_BITMAPS 0x23852875u
+#define QCOW2_AUTOCLEAR_BITMAPS (1ull << 0) // unset: what the extension says is older than the image
+#define QCOW2_DIRTY             (1ull << 0)
+#define QCOW2_CORRUPT           (1ull << 1)
+#define QCOW2_DATA_FILE         (1ull << 2)
+#define QCOW2_COMPRESSION       (1ull << 3)
+#define QCOW2_EXTENDED_L2       (1ull << 4)
+#define QCOW2_KNOWN             (QCOW2_DIRTY | QCOW2_CORRUPT | QCOW2_DATA_FILE | QCOW2_COMPRESSION | QCOW2_EXTENDED_L2)
+#define HEADER_MAX              (64u << 10) // header, extensions and backing name, far below the first MiB
+#define CHAIN_MAX               16u
 
 struct header {
         const char *name; // of the file, for messages
@@ -64,6 +66,10 @@ static int read_backing(const struct header *header, struct image *image, struct
         return 0;
 }
 
+static bool bitmaps_hold(const struct header *header) {
+        return u32_at(header, 4) >= 3 && (u64_at(header, 88) & QCOW2_AUTOCLEAR_BITMAPS);
+}
+
 // Header extensions: type, length, data padded to 8; ended by type 0.
 static int read_extensions(const struct header *header, size_t offset, struct image *image, struct error *err) {
         while (offset + 8 <= header->length) {
@@ -78,6 +84,8 @@ static int read_extensions(const struct header *header, size_t offset, struct im
                         memcpy(image->backing_format, header->bytes + offset, length);
                         image->backing_format[length] = 0;
                 }
+                if (type == QCOW2_EXTENSION_BITMAPS && length >= sizeof(image->bitmaps) && bitmaps_hold(header))
+                        image->bitmaps = u32_at(header, offset);
                 offset += (length + 7u) & ~7u;
         }
         return 0;

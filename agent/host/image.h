@@ -16,6 +16,7 @@ struct image {
         char backing_format[32]; // as written in the header; empty where it does not say
         bool has_data_file, encrypted, dirty, corrupt, extended_l2;
         uint32_t snapshots; // internal
+        uint32_t bitmaps;   // dirty bitmaps that are kept in it
 };
 // format: "qcow2", "raw" or "vmdk" (others: sizes only). A qcow2 with unknown incompatible features, a VMDK of more
 // than one file, a file that is not what it should be, a link, anything but a regular file or a raw block device:

@@ -363,15 +363,15 @@ static Drover__TransferRecord *transfer_record(const struct job_transfer *transf
 static void record_plan(Drover__JobRecord *record, const Drover__MovePlan *plan) {
         record->undoes = memory_string(plan->undoes);
         record->undone_by = memory_string(plan->undone_by);
+        record->n_warnings = plan->n_done_without;
+        record->warnings = new_array(char *, plan->n_done_without + 1);
+        for (size_t i = 0; i < plan->n_done_without; i++)
+                record->warnings[i] = memory_string(plan->done_without[i]);
         if (!plan->clone || !plan->identity)
                 return;
         set_text(&record->vm_uuid, plan->vm_uuid); // the job's own is the clone's
         record->clone = memory_format("%s/%s", plan->target_name, plan->new_name);
         record->clone_uuid = memory_string(plan->identity->uuid);
-        record->n_warnings = plan->n_done_without;
-        record->warnings = new_array(char *, plan->n_done_without + 1);
-        for (size_t i = 0; i < plan->n_done_without; i++)
-                record->warnings[i] = memory_string(plan->done_without[i]);
 }
 
 Drover__JobRecord *job_record(const struct job *job) {

@@ -65,6 +65,7 @@ static Drover__MoveDisk *plan_disk(const struct plan_context *context, const Dro
         move->target = memory_string(disk->target);
         move->file_bytes = disk->file_bytes;
         move->capacity_bytes = disk->capacity_bytes;
+        move->bitmaps = disk->bitmaps;
         move->source_pool = memory_string(disk->pool);
         move->pool = memory_string(context->request->pool[0] ? context->request->pool : first_pool(context, disk));
         plan_format_disk(context, disk, move);

@@ -120,8 +120,25 @@ static void check_converted(struct plan_context *context, const Drover__MoveDisk
                             memory_string("--format keep"));
 }
 
+char *plan_format_lost_bitmaps(const Drover__MovePlan *plan, const Drover__MoveDisk *disk, uint32_t bitmaps) {
+        const char *plural = bitmaps == 1 ? "" : "s";
+        if (bitmaps == 0 || !disk->source_format[0]) // an image that travels as it is keeps them
+                return NULL;
+        if (plan->clone)
+                return memory_format("%s: %u dirty bitmap%s of %s stay%s with it: the clone's image is new and holds "
+                                     "none",
+                                     disk->target, bitmaps, plural, plan->vm_name, bitmaps == 1 ? "s" : "");
+        return memory_format(
+                "%s: its image is made anew, without its %u dirty bitmap%s: a backup that follows them has "
+                "to begin with all of it",
+                disk->target, bitmaps, plural);
+}
+
 void plan_format_check(struct plan_context *context, const Drover__MoveDisk *disk) {
         static const char *const carried[] = {"raw", "qcow2"};
+        _cleanup_(free_p) char *lost = plan_format_lost_bitmaps(context->plan, disk, disk->bitmaps);
+        if (lost)
+                plan_warn(context, "%s", lost);
         if (plan_format_converts(disk))
                 check_converted(context, disk);
         else if (!is_among(disk->format, carried, ARRAY_SIZE(carried)))

@@ -19,4 +19,7 @@ char *plan_format_volume(const Drover__MoveDisk *move, const char *volume);
 // Whether what stands in the way is gone once the images are made anew; and what to type to have that done.
 bool plan_format_mends(const Drover__Obstacle *obstacle);
 char *plan_format_hint(const Drover__Obstacle *obstacle); // caller frees
+// What is to be said of an image that keeps `bitmaps` dirty bitmaps, when that of the plan will have none of them;
+// NULL: nothing. Caller frees.
+char *plan_format_lost_bitmaps(const Drover__MovePlan *plan, const Drover__MoveDisk *disk, uint32_t bitmaps);
 void plan_format_check(struct plan_context *context, const Drover__MoveDisk *disk);

@@ -176,16 +176,20 @@ static void undo(struct job *job) {
 
 // Results are forgotten when a job ends; what its host said for people goes into the plan.
 static void remember_warnings(struct job *job) {
+        Drover__MovePlan *plan = job->plan;
         Drover__AgentResult *result = job_step_result(job_step_named(job, "define"));
         struct buffer bytes;
-        buffer_init(&bytes, 0);
-        if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_DEFINE && job->plan->n_done_without == 0) {
-                job->plan->n_done_without = result->define->n_warnings;
-                job->plan->done_without = steal(&result->define->warnings);
-                result->define->n_warnings = 0;
-                if (PROTO_PACK(job->plan, &bytes, NULL) == 0)
-                        job_set_spec(job, bytes.data, bytes.length);
+        if (plan->n_done_without == 0) { // not remembered before
+                if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_DEFINE) {
+                        plan->n_done_without = result->define->n_warnings;
+                        plan->done_without = steal(&result->define->warnings);
+                        result->define->n_warnings = 0;
+                }
+                recipe_remember_bitmaps(job);
         }
+        buffer_init(&bytes, 0);
+        if (plan->n_done_without > 0 && PROTO_PACK(plan, &bytes, NULL) == 0)
+                job_set_spec(job, bytes.data, bytes.length);
         buffer_fini(&bytes);
         proto_free(result ? &result->base : NULL);
 }

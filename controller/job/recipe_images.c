@@ -70,9 +70,32 @@ int recipe_accept_images(struct job *job, struct job_step *step, const Drover__A
         return check_growth(job, fence, err);
 }
 
+static void add_done_without(Drover__MovePlan *plan, char *text) {
+        plan->done_without = memory_grow(plan->done_without, plan->n_done_without + 1, sizeof(*plan->done_without));
+        plan->done_without[plan->n_done_without++] = text;
+}
+
+static Drover__AgentResult *images_result(const struct job *job) {
+        return job_step_result(job_step_named((struct job *) job, job->plan->clone ? "hold" : "fence"));
+}
+
+bool recipe_remember_bitmaps(struct job *job) {
+        Drover__MovePlan *plan = job->plan;
+        Drover__AgentResult *result = images_result(job);
+        bool any = false;
+        if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_FENCE && !plan->revives)
+                for (size_t i = 0; i < plan->n_disks && i < result->fence->n_disks; i++) {
+                        char *lost = plan_format_lost_bitmaps(plan, plan->disks[i], result->fence->disks[i]->bitmaps);
+                        if (lost)
+                                add_done_without(plan, lost);
+                        any |= lost != NULL;
+                }
+        proto_free(result ? &result->base : NULL);
+        return any;
+}
+
 uint64_t recipe_item_bytes(const struct job *job, unsigned item) {
-        Drover__AgentResult *result =
-                job_step_result(job_step_named((struct job *) job, job->plan->clone ? "hold" : "fence"));
+        Drover__AgentResult *result = images_result(job);
         const Drover__MoveDisk *disk = item < job->plan->n_disks ? job->plan->disks[item] : NULL;
         uint64_t bytes = disk ? disk_bytes(disk, disk) : job->plan->nvram_bytes;
         if (result && result->value_case == DROVER__AGENT_RESULT__VALUE_FENCE)

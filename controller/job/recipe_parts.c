@@ -30,7 +30,8 @@ void recipe_remember(struct job *job) {
                 remember(&job->plan->target_definition_sha256, define->define->definition_sha256);
         if (settle && settle->value_case == DROVER__AGENT_RESULT__VALUE_SETTLE)
                 remember(&job->plan->images_version, settle->settle->images_version);
-        if (job->plan->images_version[0] && PROTO_PACK(job->plan, &bytes, NULL) == 0)
+        bool lost = job->plan->n_done_without == 0 && recipe_remember_bitmaps(job);
+        if ((lost || job->plan->images_version[0]) && PROTO_PACK(job->plan, &bytes, NULL) == 0)
                 job_set_spec(job, bytes.data, bytes.length);
         buffer_fini(&bytes);
         proto_free(define ? &define->base : NULL);

@@ -31,7 +31,11 @@ extern const struct recipe_step recipe_send, recipe_receive, recipe_define, reci
 
 int recipe_plan_load(struct job *job, struct error *err);
 const char *recipe_plan_host(const struct job *job, enum recipe_place place);
-void recipe_remember(struct job *job); // what the answers say that an undo will need: into the plan and the job's spec
+// What the answers say that an undo will need, and what people are to be told: into the plan and the job's spec.
+void recipe_remember(struct job *job);
+// The dirty bitmaps that the images have lost, as the source said when it gave up or held them: into the plan's words
+// of what was done without. True: there are some.
+bool recipe_remember_bitmaps(struct job *job);
 bool recipe_was_asked(struct job *job, const char *step);
 
 Drover__MoveDisk *recipe_copy_disk(const Drover__MoveDisk *disk);

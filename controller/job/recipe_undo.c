@@ -77,5 +77,6 @@ const struct recipe recipe_undo = {.kind = "vm.undo",
                                    .load = recipe_plan_load,
                                    .steps = steps,
                                    .undo = undo,
+                                   .end = recipe_remember,
                                    .host = recipe_plan_host,
                                    .all = all};

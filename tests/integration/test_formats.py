@@ -96,6 +96,28 @@ def test_an_image_is_made_anew_in_another_format(lab, name, source, wanted):
     assert leftovers(lab, THERE) == []
 
 
+def test_dirty_bitmaps_come_along_with_their_image_and_are_told_when_it_is_made_anew(lab, name):
+    make(lab, f"{name}.qcow2", "qcow2")
+    for bitmap in ("monday", "tuesday"):
+        tool(lab, "qemu-img", "bitmap", "--add", "-f", "qcow2", f"{name}.qcow2", bitmap)
+    define(lab, name, disk(f"{POOL}/{name}.qcow2", "qcow2"))
+    wait_for("they are known", 10, lambda: lab.drover("vm", "show", name)["disks"][0]["bitmaps"] == 2)
+    stays = f"vda: 2 dirty bitmaps of {name} stay with it: the clone's image is new and holds none"
+    cloned = lab.drover("vm", "clone", name, f"{THERE}/{name}-raw", "--format", "raw")
+    assert lab.drover("job", "show", cloned["id"])["warnings"] == [stays]
+    moved = lab.drover("vm", "move", name, THERE)
+    wait_for("it is there", 10, lambda: place(known(lab, name)) == THERE)
+    assert lab.drover("job", "show", moved["id"])["warnings"] == []
+    assert "tuesday" in tool(lab, "qemu-img", "info", "-f", "qcow2", f"{name}.qcow2", host=THERE)
+    lost = "vda: its image is made anew, without its 2 dirty bitmaps: a backup that follows them has to begin with all of it"
+    assert lab.drover("vm", "move", name, HERE, "--format", "raw", "--plan")["warnings"] == [lost]
+    told = lab.run_drover("vm", "move", name, HERE, "--format", "raw")
+    assert told.returncode == 0 and f"warning: {lost}" in told.stdout + told.stderr, told
+    newest = next(j for j in lab.drover("job", "list") if j["kind"] == "vm.move")
+    assert lab.drover("job", "show", newest["id"])["warnings"] == [lost]
+    lab.exec(THERE, "virsh", "-q", "undefine", f"{name}-raw")
+
+
 def test_a_chain_is_flattened(lab, name):
     make(lab, f"{name}-base.img", "raw")
     write(lab, f"{name}-base.img", "raw", "write -P 1 0 8M")

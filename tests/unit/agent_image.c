@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "scratch.h"
 
 #define GIB (1ull << 30)
 
@@ -79,8 +80,7 @@ static void assert_refused(struct scene *scene, const char *format, const char *
 
 static int set_up(void **state) {
         struct scene *scene = calloc(1, sizeof(*scene));
-        snprintf(scene->directory, sizeof(scene->directory), "/tmp/drover-image-XXXXXX");
-        assert_non_null(mkdtemp(scene->directory));
+        assert_int_equal(scratch_new(scene->directory, sizeof(scene->directory)), 0);
         scene->fd = open(scene->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         scene->length = sizeof(scene->header);
         qcow2(scene);
@@ -126,6 +126,29 @@ static void features_are_told(void **state) {
         assert_true(scene->image.has_data_file);
         assert_true(scene->image.extended_l2);
         assert_true(scene->image.encrypted);
+}
+
+// After a backing format, as qemu-img writes them: three bitmaps, whose directory lies elsewhere.
+static void bitmaps(struct scene *scene) {
+        backing_format(scene, "qcow2");
+        put32(scene, 128, 0x23852875);
+        put32(scene, 132, 24);
+        put32(scene, 136, 3);
+}
+
+static void dirty_bitmaps_are_counted_unless_the_image_was_written_without_them(void **state) {
+        struct scene *scene = *state;
+        bitmaps(scene);
+        put64(scene, 88, 1);
+        assert_int_equal(inspect(scene, "qcow2"), 0);
+        assert_int_equal(scene->image.bitmaps, 3);
+        put64(scene, 88, 2);
+        assert_int_equal(inspect(scene, "qcow2"), 0);
+        assert_int_equal(scene->image.bitmaps, 0);
+        put64(scene, 88, 1);
+        put32(scene, 132, 3); // too short to hold their number
+        assert_int_equal(inspect(scene, "qcow2"), 0);
+        assert_int_equal(scene->image.bitmaps, 0);
 }
 
 static void fault_53_unknown_features_are_refused(void **state) {
@@ -308,6 +331,7 @@ int main(void) {
                 TEST(a_qcow2_tells_its_size),
                 TEST(a_version_2_header_is_shorter),
                 TEST(features_are_told),
+                TEST(dirty_bitmaps_are_counted_unless_the_image_was_written_without_them),
                 TEST(fault_53_unknown_features_are_refused),
                 TEST(fault_53_a_backing_file_is_told_with_its_format),
                 TEST(fault_53_a_backing_name_outside_the_header_is_refused),

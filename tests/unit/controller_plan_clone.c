@@ -341,6 +341,28 @@ static void fault_48_a_clones_name_is_checked_where_it_is_decoded(void **state) 
         }
 }
 
+static void a_new_image_of_a_clone_holds_no_dirty_bitmaps_and_that_is_said(void **state) {
+        (void) state;
+        static const char text[] = "vda: 2 dirty bitmaps of erp stay with it: the clone's image is new and holds none";
+        off();
+        erp()->disks[0]->bitmaps = 2;
+        new_request("lyon/kvm1", "erp-test"); // its image is a copy as it is
+        ask();
+        assert_int_equal(plan->n_warnings, 0);
+        done();
+        request.linked = true;
+        ask();
+        assert_int_equal(plan->n_warnings, 1);
+        assert_string_equal(plan->warnings[0], text);
+        done();
+        request.linked = false;
+        move.format = (char *) "raw";
+        ask();
+        assert_int_equal(plan->n_warnings, 1);
+        assert_string_equal(plan->warnings[0], text);
+        done();
+}
+
 static void tell_reset(struct fleet_host *host, const char *refusal, unsigned n_hints) {
         static const char *const hints[] = {"on the host: modprobe kvm_intel", "or: systemctl edit drover-agent"};
         Drover__IdentityResetFact *fact = new (Drover__IdentityResetFact);
@@ -451,6 +473,7 @@ int main(void) {
                 FLEET_TEST(clones_share_their_original_and_a_move_does_not),
                 FLEET_TEST(a_request_that_makes_no_sense_is_refused),
                 FLEET_TEST(fault_48_a_clones_name_is_checked_where_it_is_decoded),
+                FLEET_TEST(a_new_image_of_a_clone_holds_no_dirty_bitmaps_and_that_is_said),
                 FLEET_TEST(a_host_that_cannot_open_guests_is_refused_for_an_identity_reset),
                 FLEET_TEST(snapshots_that_the_clone_can_go_back_to_come_along_and_the_others_are_counted),
                 FLEET_TEST(new_images_hold_no_snapshots_and_that_is_said),

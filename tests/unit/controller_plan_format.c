@@ -117,6 +117,30 @@ static void snapshots_in_an_image_that_would_be_lost_are_refused(void **state) {
         done();
 }
 
+static void dirty_bitmaps_that_are_lost_are_told(void **state) {
+        (void) state;
+        erp()->disks[0]->bitmaps = 2;
+        ask("keep");
+        assert_int_equal(plan->n_warnings, 0);
+        assert_int_equal(plan->disks[0]->bitmaps, 2);
+        done();
+        ask("raw");
+        assert_int_equal(plan->n_refusals, 0);
+        assert_int_equal(plan->n_warnings, 1);
+        assert_string_equal(plan->warnings[0],
+                            "vda: its image is made anew, without its 2 dirty bitmaps: a backup that follows them has "
+                            "to begin with all of it");
+        done();
+        erp()->disks[0]->bitmaps = 1;
+        lay_over(erp()->disks[0], "/pool/base.qcow2");
+        ask("qcow2"); // the same format, and another image
+        assert_int_equal(plan->n_warnings, 2);
+        assert_string_equal(plan->warnings[1],
+                            "vda: its image is made anew, without its 1 dirty bitmap: a backup that follows them has "
+                            "to begin with all of it");
+        done();
+}
+
 static void fault_71_a_converted_image_counts_with_its_disk(void **state) {
         (void) state;
         erp()->disks[0]->file_bytes = 400 * GIB; // full of old snapshots and leaks
@@ -162,6 +186,7 @@ int main(void) {
                 FLEET_TEST(a_format_that_is_not_read_is_refused),
                 FLEET_TEST(a_chain_is_flattened_only_when_asked),
                 FLEET_TEST(snapshots_in_an_image_that_would_be_lost_are_refused),
+                FLEET_TEST(dirty_bitmaps_that_are_lost_are_told),
                 FLEET_TEST(fault_71_a_converted_image_counts_with_its_disk),
                 FLEET_TEST(fault_57_a_format_is_one_of_three_words),
                 FLEET_TEST(an_empty_image_is_not_converted),

@@ -34,6 +34,32 @@ static void a_move_asks_each_step_once_and_in_order(void **state) {
         assert_true(questions[n_questions - 1].request->epoch > questions[0].request->epoch);
 }
 
+// What the plan knew is from before the VM was off.
+static void dirty_bitmaps_that_a_move_loses_are_kept_with_the_job(void **state) {
+        (void) state;
+        Drover__VmMove request = DROVER__VM_MOVE__INIT;
+        Drover__MovePlan *plan = NULL;
+        struct error err = ERROR_INIT;
+        char job[33];
+        request.vm = (char *) "erp";
+        request.host = (char *) "nantes/kvm2";
+        request.stop = DROVER__STOP_MODE__STOP_HARD;
+        request.format = (char *) "raw";
+        must(plan_move(fleet, &request, &plan, &err), &err);
+        assert_int_equal(plan->n_warnings, 0);
+        must(runner_move(runner, plan, &played_caller, job, &err), &err);
+        proto_free(&plan->base);
+        played_bitmaps = 2;
+        finish(job, "done");
+        die_and_come_back();
+        Drover__JobRecord *record = record_of(job);
+        assert_int_equal(record->n_warnings, 1); // vdb is raw, and stays as it is
+        assert_string_equal(record->warnings[0],
+                            "vda: its image is made anew, without its 2 dirty bitmaps: a backup that follows them has "
+                            "to begin with all of it");
+        proto_free(&record->base);
+}
+
 static void fault_11_a_controller_that_dies_after_any_answer_finishes_the_move(void **state) {
         (void) state;
         char job[33];
@@ -301,6 +327,7 @@ static void followers_hear_of_the_end(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 STORY_TEST(a_move_asks_each_step_once_and_in_order),
+                STORY_TEST(dirty_bitmaps_that_a_move_loses_are_kept_with_the_job),
                 STORY_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_move),
                 STORY_TEST(a_failure_before_the_commit_is_undone_at_both_ends),
                 STORY_TEST(fault_74_cancel_at_every_step_is_as_before),

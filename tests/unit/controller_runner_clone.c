@@ -123,6 +123,25 @@ static void what_a_clone_has_to_do_without_is_kept_with_the_job(void **state) {
         proto_free(&record->base);
 }
 
+static void dirty_bitmaps_that_a_clone_has_not_are_kept_with_the_job(void **state) {
+        (void) state;
+        Drover__VmMove move = DROVER__VM_MOVE__INIT;
+        char job[33];
+        move.vm = (char *) "lyon/kvm1/erp";
+        move.host = (char *) "nantes/kvm2";
+        move.new_name = (char *) "erp-test";
+        move.format = (char *) "raw";
+        start_clone(&move, false, job);
+        played_bitmaps = 1;
+        finish(job, "done");
+        Drover__JobRecord *record = record_of(job);
+        assert_int_equal(record->n_warnings, 2);
+        assert_string_equal(record->warnings[0], "the clone does not know the snapshot live");
+        assert_string_equal(record->warnings[1],
+                            "vda: 1 dirty bitmap of erp stays with it: the clone's image is new and holds none");
+        proto_free(&record->base);
+}
+
 static void a_running_original_is_stopped_and_started_again(void **state) {
         (void) state;
         static const char *const order[] = {"check",       "reserve",  "stop",        "hold",   "send-vda",
@@ -294,6 +313,7 @@ int main(void) {
                 OFF_TEST(a_clone_across_hosts_asks_each_step_once_and_in_order),
                 OFF_TEST(a_clone_on_one_host_copies_without_a_ticket),
                 OFF_TEST(what_a_clone_has_to_do_without_is_kept_with_the_job),
+                OFF_TEST(dirty_bitmaps_that_a_clone_has_not_are_kept_with_the_job),
                 STORY_TEST(a_running_original_is_stopped_and_started_again),
                 STORY_TEST(on_one_host_the_original_is_given_back_when_nothing_else_is_under_way),
                 STORY_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_clone),

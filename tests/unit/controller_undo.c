@@ -210,6 +210,26 @@ static void without_its_first_copy_or_with_another_definition_it_is_moved_back(v
         proto_free(&plan->base);
 }
 
+static void dirty_bitmaps_that_are_lost_on_the_way_back_are_kept_with_the_job(void **state) {
+        (void) state;
+        char job[33];
+        move_away("shut off");
+        now_at_nantes("shut off", "v2");
+        for (size_t i = 0; i < lyon->n_pools; i++) { // which holds no images by now, only disks
+                free(lyon->pools[i]->type);
+                lyon->pools[i]->type = memory_string("logical");
+        }
+        played_bitmaps = 1;
+        start_undo(DROVER__STOP_MODE__STOP_MODE_NONE, job);
+        finish(job, "done");
+        Drover__JobRecord *record = record_of(job);
+        assert_int_equal(record->n_warnings, 1);
+        assert_string_equal(record->warnings[0],
+                            "vda: its image is made anew, without its 1 dirty bitmap: a backup that follows them has "
+                            "to begin with all of it");
+        proto_free(&record->base);
+}
+
 static void what_hosts_have_not_told_yet_after_a_move_is_no_reason_against_its_undoing(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
@@ -341,6 +361,7 @@ int main(void) {
                 STORY_TEST(the_plan_of_a_revival_says_so),
                 STORY_TEST(a_vm_that_ran_since_is_moved_back_to_where_it_was),
                 STORY_TEST(without_its_first_copy_or_with_another_definition_it_is_moved_back),
+                STORY_TEST(dirty_bitmaps_that_are_lost_on_the_way_back_are_kept_with_the_job),
                 STORY_TEST(what_hosts_have_not_told_yet_after_a_move_is_no_reason_against_its_undoing),
                 STORY_TEST(fault_70_a_first_name_that_is_taken_meanwhile_is_refused),
                 STORY_TEST(fault_11_a_controller_that_dies_after_any_answer_finishes_the_undo),

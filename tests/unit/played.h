@@ -25,6 +25,7 @@ static unsigned n_questions;
 static uint64_t now_ms;
 static int64_t now_wall;
 static uint64_t played_file_bytes = 4096; // of each image, at the fence
+static uint32_t played_bitmaps;           // the same
 
 static inline uint64_t played_ms(void *data) {
         (void) data;
@@ -89,6 +90,7 @@ static inline void fill_images(char *const *targets, size_t n, Drover__AgentResu
                 drover__move_disk__init(disk);
                 disk->target = memory_string(targets[result->fence->n_disks]);
                 disk->file_bytes = played_file_bytes;
+                disk->bitmaps = played_bitmaps;
                 result->fence->disks[result->fence->n_disks] = disk;
         }
 }
@@ -271,6 +273,7 @@ static inline void forget_questions(void) {
 
 static inline int played_begin(void **state) {
         now_ms = 1000000;
+        played_bitmaps = 0;
         now_wall = 1795262400; // 2026-11-21, noon in UTC: a Saturday
         if (make_fleet(state) < 0)
                 return -1;
