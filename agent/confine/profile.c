@@ -33,6 +33,7 @@ const struct profile profile_small_machine = {
         .descriptors = 1024,
         .local_sockets = true, // between the library and its machine
         .signals = true,       // the library ends its machine
+        .modes = true,         // of the files that its machine is made of
         // It reads what the small machine is made of, which is this host's own system. It writes to its directory, to
         // the disks it was given, and to /tmp, where the library keeps its sockets whatever it is told.
         .trees = (struct profile_tree[]){{"/", RUN},

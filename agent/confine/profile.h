@@ -20,6 +20,7 @@ struct profile {
         unsigned descriptors;       // the most
         bool local_sockets;         // may make sockets of this host's own kind; otherwise none
         bool signals;               // may signal others, as far as its user may
+        bool modes;                 // may change the modes and attributes of files that are its user's
         struct profile_tree *trees; // what it may open besides what its order names; ends with {NULL}
 };
 // qemu-nbd and qemu-img: one process, one image and those it is laid over.

@@ -5,35 +5,21 @@
  */
 #include "agent/confine/walls.h"
 #include "common/cleanup.h"
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/landlock.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define OUT_OF_THE_WAY 32 // from here on there are descriptors whose places are yet to be taken
-
-#if defined(__x86_64__)
-#define NATIVE_ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define NATIVE_ARCH AUDIT_ARCH_AARCH64
-#elif defined(__riscv) && __riscv_xlen == 64
-#define NATIVE_ARCH AUDIT_ARCH_RISCV64
-#else
-#error "say here by which AUDIT_ARCH a filter of system calls knows this machine"
-#endif
 
 // ---- before the fork: files ----
 
@@ -79,62 +65,6 @@ static int make_ruleset(const struct confined_order *order, int *ret_fd, struct 
         return take(fd, ret_fd) < 0 ? error_errno(err, errno, "confine %s", program) : 0;
 }
 
-// ---- before the fork: system calls ----
-
-static void add(struct walls *walls, struct sock_filter instruction) {
-        walls->calls[walls->n_calls++] = instruction;
-}
-
-#define STATEMENT(walls, ...) add(walls, (struct sock_filter) BPF_STMT(__VA_ARGS__))
-#define JUMP(walls, ...)      add(walls, (struct sock_filter) BPF_JUMP(__VA_ARGS__))
-
-static void deny(struct walls *walls, const int *numbers, unsigned n) {
-        for (unsigned i = 0; i < n; i++) {
-                JUMP(walls, BPF_JMP | BPF_JEQ | BPF_K, (unsigned) numbers[i], 0, 1);
-                STATEMENT(walls, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
-        }
-}
-
-static void make_filter(struct walls *walls) {
-        // Nothing that looks into or changes other processes, mounts or the kernel; no queue that makes such calls out
-        // of this filter's sight; and no leaving the group in which it is ended.
-        static const int everybody[] = {SYS_ptrace,       SYS_process_vm_readv, SYS_process_vm_writev,
-                                        SYS_keyctl,       SYS_add_key,          SYS_request_key,
-                                        SYS_bpf,          SYS_perf_event_open,  SYS_userfaultfd,
-                                        SYS_mount,        SYS_umount2,          SYS_pivot_root,
-                                        SYS_move_mount,   SYS_open_tree,        SYS_fsopen,
-                                        SYS_setns,        SYS_unshare,          SYS_init_module,
-                                        SYS_finit_module, SYS_delete_module,    SYS_kexec_load,
-                                        SYS_pidfd_getfd,  SYS_io_uring_setup,   SYS_open_by_handle_at,
-                                        SYS_setsid,       SYS_setpgid};
-        static const int sockets[] = {SYS_socket, SYS_connect, SYS_bind};
-        static const int signals[] = {SYS_kill, SYS_tkill, SYS_pidfd_open, SYS_pidfd_send_signal};
-        const struct profile *profile = walls->order.profile;
-        STATEMENT(walls, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
-        JUMP(walls, BPF_JMP | BPF_JEQ | BPF_K, NATIVE_ARCH, 1, 0);
-        STATEMENT(walls, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-        STATEMENT(walls, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-#ifdef __x86_64__ // the same calls under other numbers (x32)
-        JUMP(walls, BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1);
-        STATEMENT(walls, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
-#endif
-        deny(walls, everybody, ARRAY_SIZE(everybody));
-        if (!profile->signals)
-                deny(walls, signals, ARRAY_SIZE(signals));
-        if (!profile->local_sockets) {
-                deny(walls, sockets, ARRAY_SIZE(sockets));
-        } else {
-                JUMP(walls, BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3);
-                STATEMENT(walls, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args));
-                JUMP(walls, BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 1, 0);
-                STATEMENT(walls, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT);
-        }
-        STATEMENT(walls, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-        static_assert(6 + 2 * (ARRAY_SIZE(everybody) + ARRAY_SIZE(sockets) + ARRAY_SIZE(signals)) + 5 <=
-                              WALLS_CALLS_MAX,
-                      "room for the filter");
-}
-
 // ---- before the fork ----
 
 int walls_prepare(const struct confined_order *order, struct walls *ret, struct error *err) {
@@ -157,7 +87,7 @@ int walls_prepare(const struct confined_order *order, struct walls *ret, struct 
                 walls_fini(&walls);
                 return -1;
         }
-        make_filter(&walls);
+        filter_make(&walls.filter, order->profile);
         *ret = walls;
         return 0;
 }
@@ -256,14 +186,13 @@ static void number_of(pid_t pid, char *ret) {
 }
 
 static int confine(const struct walls *walls) {
-        const struct sock_fprog filter = {.len = walls->n_calls, .filter = (struct sock_filter *) walls->calls};
         leave_network();
         umask(077);
         if (set_limits(&walls->order) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || drop_capabilities() < 0)
                 return -1;
         if (walls->ruleset_fd >= 0 && syscall(SYS_landlock_restrict_self, walls->ruleset_fd, 0) < 0)
                 return -1;
-        return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+        return filter_put_up(&walls->filter);
 }
 
 _Noreturn void walls_run(const struct walls *walls, int words, pid_t parent) {

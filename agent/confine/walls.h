@@ -5,16 +5,13 @@
  * the child of a process with threads only system calls are safe. Used by confined.c alone.
  */
 #include "agent/confine/confined.h"
-#include <linux/filter.h>
-
-#define WALLS_CALLS_MAX 96 // instructions of the filter of system calls
+#include "agent/confine/filter.h"
 
 struct walls {
         struct confined_order order; // with descriptors of its own
         int null_fd;
         int ruleset_fd; // Landlock: what it may open; -1: this kernel has none
-        struct sock_filter calls[WALLS_CALLS_MAX];
-        unsigned short n_calls;
+        struct filter filter;
 };
 int walls_prepare(const struct confined_order *order, struct walls *ret, struct error *err);
 void walls_fini(struct walls *walls);

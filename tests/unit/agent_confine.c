@@ -5,14 +5,19 @@
 #include "common/memory.h"
 #include <fcntl.h>
 #include <setjmp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <cmocka.h>
 #include "scratch.h"
+
+#define PYTHON "/usr/bin/python3"
 
 static const char *const environment[] = {"PATH=/usr/bin:/bin"};
 static struct error err;
@@ -156,6 +161,32 @@ static void one_with_a_small_machine_writes_only_where_it_may(void **state) {
         assert_int_equal(rmdir(elsewhere), 0);
 }
 
+// What a program could do to a file that it may not open, or not open to write, by its name alone.
+static void what_it_may_not_write_it_cannot_cut_nor_give_another_mode(void **state) {
+        (void) state;
+        char elsewhere[] = "/var/tmp/drover-unit-XXXXXX"; // which one with a small machine may read
+        _cleanup_(close_p) int fd = mkstemp(elsewhere);
+        assert_int_equal(write(fd, "whole", 5), 5);
+        _cleanup_(free_p) char *cut = memory_format("import os; os.truncate('%s', 0)", elsewhere);
+        _cleanup_(free_p) char *empty = memory_format("import os; os.open('%s', os.O_RDONLY | os.O_TRUNC)", elsewhere);
+        _cleanup_(free_p) char *mode = memory_format("import os; os.chmod('%s', 0o4755)", elsewhere);
+        const char *const scripts[] = {cut, empty, mode};
+        const struct profile *const profiles[] = {&profile_image_program, &profile_small_machine};
+        struct stat status;
+        for (unsigned i = 0; i < 2 * ARRAY_SIZE(scripts) - 1; i++) { // the last: the small machine makes its own system
+                const char *const argv[] = {PYTHON, "-c", scripts[i / 2], NULL};
+                if (access(PYTHON, X_OK) < 0)
+                        skip();
+                assert_int_equal(run_as(profiles[i % 2], argv, 30, NULL), 0);
+                assert_int_equal(code, 1);
+                assert_non_null(strstr(words, "PermissionError"));
+        }
+        assert_int_equal(fstat(fd, &status), 0);
+        assert_int_equal(status.st_size, 5);
+        assert_int_equal(status.st_mode & 07777, 0600);
+        assert_int_equal(unlink(elsewhere), 0);
+}
+
 // ---- files and signals ----
 
 // Run a shell in the place of qemu-nbd, to try what such a program could.
@@ -212,6 +243,49 @@ static void a_confined_program_has_no_network_no_descriptors_and_no_power_over_o
         assert_int_equal(shell("test $(ulimit -d) -le 786432 && test $(ulimit -c) = 0", fd, false), 0);
 }
 
+// By every call that sends one, or has one sent.
+static void a_confined_program_signals_nobody_but_itself(void **state) {
+        (void) state;
+        static const char script[] =
+                "import ctypes, fcntl, os, resource, sys\n"
+                "libc, other, me = ctypes.CDLL(None, use_errno=True), os.getppid(), os.getpid()\n"
+                "def refused(name, *words):\n"
+                "    if libc.syscall(*words) != -1 or ctypes.get_errno() != 1: sys.exit('not refused: ' + name)\n"
+                "if libc.syscall(%d, me, me, 0) != 0: sys.exit('not itself')\n"
+                "refused('tgkill', %d, other, other, 0)\n"
+                "refused('rt_sigqueueinfo', %d, other, 0, ctypes.create_string_buffer(128))\n"
+                "refused('rt_tgsigqueueinfo', %d, other, other, 0, ctypes.create_string_buffer(128))\n"
+                "refused('F_SETOWN', %d, 0, fcntl.F_SETOWN, other)\n"
+                "refused('F_SETOWN_EX', %d, 0, 15, ctypes.create_string_buffer(bytes([1, 0, 0, 0]), 8))\n"
+                "refused('prlimit', %d, other, resource.RLIMIT_CORE, 0, ctypes.create_string_buffer(16))\n"
+                "resource.getrlimit(resource.RLIMIT_CORE)\n";
+        _cleanup_(free_p) char *text = memory_format(script, SYS_tgkill, SYS_tgkill, SYS_rt_sigqueueinfo,
+                                                     SYS_rt_tgsigqueueinfo, SYS_fcntl, SYS_fcntl, SYS_prlimit64);
+        const char *const argv[] = {PYTHON, "-c", text, NULL};
+        if (access(PYTHON, X_OK) < 0)
+                skip();
+        assert_int_equal(run_as(&profile_image_program, argv, 30, NULL), 0);
+        assert_string_equal(words, "");
+        assert_int_equal(code, 0);
+}
+
+static void a_confined_program_makes_no_namespaces(void **state) {
+        (void) state;
+        _cleanup_(free_p) char *text = memory_format("import ctypes, os\n"
+                                                     "libc = ctypes.CDLL(None, use_errno=True)\n"
+                                                     "if libc.syscall(%d, %d, 0, 0, 0, 0) != -1: os._exit(9)\n"
+                                                     "if ctypes.get_errno() != 1: os._exit(8)\n"
+                                                     "pid = os.fork()\n" // which is another matter
+                                                     "if pid == 0: os._exit(0)\n"
+                                                     "os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n",
+                                                     SYS_clone, CLONE_NEWUSER | SIGCHLD);
+        const char *const argv[] = {PYTHON, "-c", text, NULL};
+        if (access(PYTHON, X_OK) < 0)
+                skip();
+        assert_int_equal(run_as(&profile_image_program, argv, 30, NULL), 0);
+        assert_int_equal(code, 0);
+}
+
 static void a_confined_program_ends_with_whoever_started_it(void **state) {
         (void) state;
         int pipe_fds[2];
@@ -256,8 +330,11 @@ int main(void) {
                 SCRATCH_TEST(it_ends_when_it_is_cancelled),
                 SCRATCH_TEST(what_it_has_started_cannot_outlive_it),
                 SCRATCH_TEST(one_with_a_small_machine_writes_only_where_it_may),
+                SCRATCH_TEST(what_it_may_not_write_it_cannot_cut_nor_give_another_mode),
                 SCRATCH_TEST(a_confined_program_opens_what_it_was_given_and_nothing_else),
                 SCRATCH_TEST(a_confined_program_has_no_network_no_descriptors_and_no_power_over_others),
+                SCRATCH_TEST(a_confined_program_signals_nobody_but_itself),
+                SCRATCH_TEST(a_confined_program_makes_no_namespaces),
                 SCRATCH_TEST(a_confined_program_ends_with_whoever_started_it),
                 SCRATCH_TEST(a_program_that_is_not_installed_is_named),
         };
