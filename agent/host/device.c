@@ -16,9 +16,12 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
-#define ATTRIBUTE_MAX 4096u
-#define SECTOR_BYTES  512u
+#define ATTRIBUTE_MAX  4096u
+#define SECTOR_BYTES   512u
+#define CLAIM_TRIES    20u
+#define CLAIM_PAUSE_NS 50000000
 
 // ---- what the kernel says ----
 
@@ -110,12 +113,23 @@ static int busy(const char *path, struct error *err) {
         return -1;
 }
 
+// Somebody who only looks at it claims it for a moment as well: another job of ours, blkid, LVM.
+static int open_patiently(const char *real, int flags) {
+        const struct timespec pause = {.tv_nsec = CLAIM_PAUSE_NS};
+        for (unsigned tries = 1;; tries++) {
+                int fd = open(real, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+                if (fd >= 0 || errno != EBUSY || tries == CLAIM_TRIES)
+                        return fd;
+                nanosleep(&pause, NULL);
+        }
+}
+
 int device_open(const char *path, int flags, int *ret_fd, uint64_t *ret_bytes, struct error *err) {
         char real[PATH_MAX];
         struct stat status, opened;
         if (resolve(path, real, &status, err) < 0)
                 return -1;
-        _cleanup_(close_p) int fd = open(real, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        _cleanup_(close_p) int fd = open_patiently(real, flags);
         if (fd < 0 && errno == EBUSY)
                 return busy(path, err);
         if (fd < 0 || fstat(fd, &opened) < 0)

@@ -13,7 +13,7 @@ bool device_is(const char *path); // there, a block device, and below /dev
 // Its length, without opening it.
 int device_bytes(const char *path, uint64_t *ret, struct error *err);
 // flags: O_RDONLY or O_RDWR, and O_EXCL, with which nothing else can mount or claim it while it is open: ERROR_CONFLICT
-// when something has done so already. The fd is the caller's.
+// when something has done so already, and still has after a second. The fd is the caller's.
 int device_open(const char *path, int flags, int *ret_fd, uint64_t *ret_bytes, struct error *err);
 // Neither mounted nor claimed by another device (ERROR_CONFLICT), and not empty (ERROR_REFUSED).
 int device_check_free(const char *path, struct error *err);

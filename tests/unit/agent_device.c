@@ -10,6 +10,7 @@
 #include "agent/host/version.h"
 #include "agent_custody_scene.h"
 #include <linux/loop.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 
 #define BYTES (3u << 20)
@@ -98,6 +99,25 @@ static void a_device_that_is_claimed_is_not_free(void **state) {
         _cleanup_(free_p) char *message = memory_format("%s is mounted here, or belongs to another device", loop->path);
         assert_string_equal(loop->scene->err.message, message);
         close(fd);
+}
+
+static void *claim_for_a_moment(void *data) {
+        int *claimed = data;
+        usleep(100000);
+        close_p(claimed);
+        return NULL;
+}
+
+// Another clone of the same original that looks, blkid when a device has been written to.
+static void a_device_that_somebody_only_looks_at_is_free(void **state) {
+        struct loop *loop = loop_of(state);
+        int fd = -1;
+        uint64_t bytes;
+        pthread_t other;
+        scene_must(loop->scene, device_open(loop->path, O_RDONLY | O_EXCL, &fd, &bytes, &loop->scene->err));
+        assert_int_equal(pthread_create(&other, NULL, claim_for_a_moment, &fd), 0);
+        scene_must(loop->scene, device_check_free(loop->path, &loop->scene->err));
+        pthread_join(other, NULL);
 }
 
 static void its_version_changes_with_what_is_written(void **state) {
@@ -276,6 +296,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 LOOP_TEST(a_device_is_told_from_a_file),
                 LOOP_TEST(a_device_that_is_claimed_is_not_free),
+                LOOP_TEST(a_device_that_somebody_only_looks_at_is_free),
                 LOOP_TEST(its_version_changes_with_what_is_written),
                 LOOP_TEST(what_others_left_is_zeroed_where_the_image_has_zeros),
                 LOOP_TEST(an_image_that_is_longer_than_the_device_is_refused),
