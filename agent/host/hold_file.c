@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Moving one held file between its place and the sidecar. Called by custody (source) and placement (target) on workers.
- * One lock serialises what happens in sidecars, so that none is removed as empty while another job is about to use it.
+ * A lock a directory serialises what happens in its sidecar, so that it is not removed as empty while another job is
+ * about to use it. Whoever waits for a directory whose server is gone holds up nobody else's.
  */
 #include "agent/host/hold_file.h"
 #include "agent/host/device.h"
+#include "agent/host/hold_lock.h"
 #include "agent/host/image_lock.h"
 #include "common/cleanup.h"
 #include "common/file.h"
@@ -12,18 +14,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-static pthread_mutex_t sidecar_lock = PTHREAD_MUTEX_INITIALIZER;
-
+// What is done with the two directories: only looked at; changed, under their lock; the same, with a sidecar made.
+enum use { LOOK, CHANGE, MAKE };
 // The two directories of a hold, open. sidecar is -1 where there is none.
 struct sides {
         struct pool_directory directory;
+        struct hold_lock *lock; // NULL: only looked at
         int sidecar;
         char aside[64], ranges[64];
 };
@@ -33,34 +35,36 @@ static bool is_source(const struct hold *hold) {
 }
 
 static void sides_fini(struct sides *sides) {
+        hold_lock_release(sides->lock);
         if (sides->sidecar >= 0)
                 close(sides->sidecar);
         if (sides->directory.fd >= 0)
                 pool_directory_fini(&sides->directory);
 }
 
-static int sides_init(struct sides *sides, const struct hold *hold, bool make, struct error *err) {
-        bool held = is_source(hold);
+static int sides_open(struct sides *sides, const struct hold *hold, enum use use, struct error *err) {
         *sides = (struct sides){.directory = {.fd = -1}, .sidecar = -1};
-        snprintf(sides->aside, sizeof(sides->aside), "%s.%s.%s", hold->job, hold->item, held ? "held" : "part");
-        snprintf(sides->ranges, sizeof(sides->ranges), "%s.%s.ranges", hold->job, hold->item);
         if (pool_open_path(hold->directory, &sides->directory, err) < 0)
                 return -1;
+        if (use == LOOK || hold_lock_take(sides->directory.fd, &sides->lock, err) == 0)
+                return 0;
+        return error_prefix(err, "%s", hold->directory);
+}
+
+static int sides_init(struct sides *sides, const struct hold *hold, enum use use, struct error *err) {
+        if (sides_open(sides, hold, use, err) < 0)
+                return -1;
+        snprintf(sides->aside, sizeof(sides->aside), "%s.%s.%s", hold->job, hold->item,
+                 is_source(hold) ? "held" : "part");
+        snprintf(sides->ranges, sizeof(sides->ranges), "%s.%s.ranges", hold->job, hold->item);
         struct error missing = ERROR_INIT;
-        sides->sidecar = pool_sidecar(&sides->directory, make, &missing);
-        if (sides->sidecar >= 0 || (!make && missing.code == ERROR_NOT_FOUND))
+        sides->sidecar = pool_sidecar(&sides->directory, use == MAKE, &missing);
+        if (sides->sidecar >= 0 || (use != MAKE && missing.code == ERROR_NOT_FOUND))
                 return 0;
         if (err)
                 *err = missing;
         return -1;
 }
-
-static void lock_release(pthread_mutex_t **lock) {
-        pthread_mutex_unlock(*lock);
-}
-#define SIDECAR_LOCKED()                                                                                               \
-        _cleanup_(lock_release) pthread_mutex_t *locked = &sidecar_lock;                                               \
-        pthread_mutex_lock(locked)
 
 int hold_file_split(struct hold *hold, const char *path, struct error *err) {
         const char *slash = strrchr(path, '/');
@@ -107,7 +111,7 @@ int hold_file_find(const struct hold *hold, enum hold_place *ret, struct error *
                 return 0;
         }
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
-        return sides_init(&sides, hold, false, err) < 0 ? -1 : find(&sides, hold, ret, err);
+        return sides_init(&sides, hold, LOOK, err) < 0 ? -1 : find(&sides, hold, ret, err);
 }
 
 static int check_kind(const struct hold *hold, const struct stat *status, struct error *err) {
@@ -174,7 +178,7 @@ int hold_file_check(const struct hold *hold, struct error *err) {
                 return check_device(hold, err);
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         struct stat status;
-        if (sides_init(&sides, hold, false, err) < 0)
+        if (sides_init(&sides, hold, LOOK, err) < 0)
                 return -1;
         if (fstatat(sides.directory.fd, hold->name, &status, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(err, errno, "%s/%s", hold->directory, hold->name);
@@ -209,8 +213,7 @@ int hold_file_put_aside(const struct hold *hold, struct error *err) {
                 return 0;
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         enum hold_place place;
-        SIDECAR_LOCKED();
-        if (sides_init(&sides, hold, true, err) < 0 || find(&sides, hold, &place, err) < 0)
+        if (sides_init(&sides, hold, MAKE, err) < 0 || find(&sides, hold, &place, err) < 0)
                 return -1;
         int result = place == HOLD_TWINS ? unlinkat(sides.directory.fd, hold->name, 0)
                                          : move(sides.directory.fd, hold->name, sides.sidecar, sides.aside, false);
@@ -233,8 +236,7 @@ int hold_file_put_in_place(const struct hold *hold, bool replace, struct error *
                 return 0;
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         enum hold_place place;
-        SIDECAR_LOCKED();
-        if (sides_init(&sides, hold, true, err) < 0 || find(&sides, hold, &place, err) < 0)
+        if (sides_init(&sides, hold, MAKE, err) < 0 || find(&sides, hold, &place, err) < 0)
                 return -1;
         if (remove_ranges(&sides, err) < 0)
                 return -1;
@@ -268,8 +270,7 @@ static int open_ours(const struct sides *sides, const struct hold *hold, const c
 int hold_file_create(const struct hold *hold, int *ret_fd, struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         _cleanup_(close_p) int fd = -1;
-        SIDECAR_LOCKED();
-        if (sides_init(&sides, hold, true, err) < 0 || open_ours(&sides, hold, sides.aside, &fd, err) < 0 ||
+        if (sides_init(&sides, hold, MAKE, err) < 0 || open_ours(&sides, hold, sides.aside, &fd, err) < 0 ||
             remove_ranges(&sides, err) < 0)
                 return -1;
         if (ftruncate(fd, 0) < 0)
@@ -308,7 +309,7 @@ int hold_file_open(const struct hold *hold, enum hold_place place, int *ret_fd, 
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         const char *name;
         struct stat status;
-        if (sides_init(&sides, hold, false, err) < 0)
+        if (sides_init(&sides, hold, LOOK, err) < 0)
                 return -1;
         int dir_fd = side_of(&sides, hold, place, &name);
         if (dir_fd < 0)
@@ -337,7 +338,7 @@ int hold_file_inspect(const struct hold *hold, enum hold_place place, const char
         const char *name;
         if (hold->device)
                 return inspect_device(hold, format, ret, err);
-        if (sides_init(&sides, hold, false, err) < 0)
+        if (sides_init(&sides, hold, LOOK, err) < 0)
                 return -1;
         int dir_fd = side_of(&sides, hold, place, &name);
         if (dir_fd < 0)
@@ -361,7 +362,7 @@ static int identify(int dir_fd, const char *name, char ret[HOLD_IDENTITY_MAX], s
 int hold_file_identity(const struct hold *hold, enum hold_place place, char ret[HOLD_IDENTITY_MAX], struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         const char *name;
-        if (sides_init(&sides, hold, false, err) < 0)
+        if (sides_init(&sides, hold, LOOK, err) < 0)
                 return -1;
         int dir_fd = side_of(&sides, hold, place, &name);
         int found = identify(dir_fd, name, ret, err);
@@ -374,8 +375,7 @@ int hold_file_identity(const struct hold *hold, enum hold_place place, char ret[
 int hold_file_resume(const struct hold *hold, struct hold_partial *ret, struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         struct hold_partial partial = {.fd = -1, .ranges_fd = -1};
-        SIDECAR_LOCKED();
-        if (sides_init(&sides, hold, true, err) < 0)
+        if (sides_init(&sides, hold, MAKE, err) < 0)
                 return -1;
         if (open_ours(&sides, hold, sides.aside, &partial.fd, err) < 0 ||
             open_ours(&sides, hold, sides.ranges, &partial.ranges_fd, err) < 0 ||
@@ -391,8 +391,7 @@ int hold_file_resume(const struct hold *hold, struct hold_partial *ret, struct e
 int hold_file_remove_aside(const struct hold *hold, uint64_t *ret_bytes, struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         struct stat status;
-        SIDECAR_LOCKED();
-        if (sides_init(&sides, hold, false, err) < 0)
+        if (sides_init(&sides, hold, CHANGE, err) < 0)
                 return -1;
         int found = remove_ranges(&sides, err) < 0 ? -1 : look(sides.sidecar, sides.aside, &status, err);
         if (found > 0 && unlinkat(sides.sidecar, sides.aside, 0) < 0)
@@ -409,7 +408,7 @@ int hold_file_remove_aside(const struct hold *hold, uint64_t *ret_bytes, struct 
 int hold_file_remove_in_place(const struct hold *hold, const char *identity, struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         char present[HOLD_IDENTITY_MAX];
-        if (sides_init(&sides, hold, false, err) < 0)
+        if (sides_init(&sides, hold, LOOK, err) < 0)
                 return -1;
         int found = identify(sides.directory.fd, hold->name, present, err);
         if (found <= 0)
@@ -426,21 +425,16 @@ int hold_file_tidy(const struct hold *hold, struct journal *journal, struct erro
         if (hold->device)
                 return 0;
         _cleanup_(free_p) struct hold *holds = NULL;
+        _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
         unsigned n = 0;
-        SIDECAR_LOCKED();
-        if (journal_holds(journal, NULL, 0, &holds, &n, err) < 0)
+        if (sides_open(&sides, hold, CHANGE, err) < 0 || journal_holds(journal, NULL, 0, &holds, &n, err) < 0)
                 return -1;
         for (unsigned i = 0; i < n; i++)
                 if (strcmp(holds[i].directory, hold->directory) == 0 && strcmp(holds[i].job, hold->job) != 0)
                         return 0;
-        struct pool_directory opened = {.fd = -1};
-        if (pool_open_path(hold->directory, &opened, err) < 0)
-                return -1;
-        int result = 0;
-        if (unlinkat(opened.fd, POOL_SIDECAR, AT_REMOVEDIR) == 0)
-                result = file_sync_directory(opened.fd, err);
-        else if (errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
-                result = error_errno(err, errno, "remove %s/" POOL_SIDECAR, hold->directory);
-        pool_directory_fini(&opened);
-        return result;
+        if (unlinkat(sides.directory.fd, POOL_SIDECAR, AT_REMOVEDIR) == 0)
+                return file_sync_directory(sides.directory.fd, err);
+        if (errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST)
+                return 0;
+        return error_errno(err, errno, "remove %s/" POOL_SIDECAR, hold->directory);
 }

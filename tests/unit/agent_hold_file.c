@@ -4,7 +4,9 @@
 #include "common/cleanup.h"
 #include "common/file.h"
 #include "common/memory.h"
+#include "gone.h"
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <cmocka.h>
+#include "scratch.h"
 
 struct scene {
         char root[64];
@@ -23,8 +26,7 @@ struct scene {
 
 static int set_up(void **state) {
         struct scene *scene = new (struct scene);
-        snprintf(scene->root, sizeof(scene->root), "/tmp/drover-hold-XXXXXX");
-        assert_non_null(mkdtemp(scene->root));
+        assert_int_equal(scratch_new(scene->root, sizeof(scene->root)), 0);
         _cleanup_(free_p) char *path = memory_format("%s/agent.db", scene->root);
         _cleanup_(free_p) char *images = memory_format("%s/images", scene->root);
         assert_int_equal(mkdir(images, 0755), 0);
@@ -288,6 +290,87 @@ static void a_sidecar_that_holds_something_stays(void **state) {
         assert_true(has(scene, ".drover/job1.vda.held", "data"));
 }
 
+// ---- several directories, several threads
+
+struct asked {
+        struct hold hold;
+        int result;
+        struct error err;
+};
+
+static void *create(void *data) {
+        struct asked *asked = data;
+        _cleanup_(close_p) int fd = -1;
+        asked->result = hold_file_create(&asked->hold, &fd, &asked->err);
+        return NULL;
+}
+
+static void a_directory_whose_server_is_gone_holds_up_no_other(void **state) {
+        struct scene *scene = *state;
+        struct gone gone;
+        struct asked asked = {.hold = scene->hold};
+        pthread_t thread;
+        gone_begin(&gone, scene->root, true);
+        snprintf(asked.hold.directory, sizeof(asked.hold.directory), "%s", gone.path);
+        assert_int_equal(pthread_create(&thread, NULL, create, &asked), 0);
+        gone_wait(&gone); // it has the lock of that directory, and hangs
+        make(scene, "erp.raw", "data");
+        assert_int_equal(hold_file_put_aside(&scene->hold, &scene->err), 0);
+        assert_int_equal(hold_file_put_in_place(&scene->hold, false, &scene->err), 0);
+        assert_int_equal(hold_file_tidy(&scene->hold, scene->journal, &scene->err), 0);
+        gone_end(&gone);
+        pthread_join(thread, NULL);
+        assert_int_equal(asked.result, -1);
+}
+
+struct busy {
+        struct scene *scene;
+        struct hold hold;
+        char failure[ERROR_MESSAGE_MAX];
+};
+
+// Each round makes the sidecar, leaves it empty and takes it away.
+static void *come_and_go(void *data) {
+        struct busy *busy = data;
+        struct error err = ERROR_INIT;
+        char identity[HOLD_IDENTITY_MAX];
+        for (unsigned i = 0; i < 25; i++) {
+                int fd = -1;
+                int r = hold_file_create(&busy->hold, &fd, &err);
+                close_p(&fd);
+                if (r < 0 || hold_file_put_in_place(&busy->hold, false, &err) < 0 ||
+                    hold_file_identity(&busy->hold, HOLD_IN_PLACE, identity, &err) < 0 ||
+                    hold_file_remove_in_place(&busy->hold, identity, &err) < 0 ||
+                    hold_file_tidy(&busy->hold, busy->scene->journal, &err) < 0) {
+                        snprintf(busy->failure, sizeof(busy->failure), "%s", err.message);
+                        return NULL;
+                }
+        }
+        return NULL;
+}
+
+static void jobs_in_one_directory_by_two_names_do_not_take_its_sidecar_from_each_other(void **state) {
+        struct scene *scene = *state;
+        struct busy busy[3];
+        pthread_t threads[3];
+        _cleanup_(free_p) char *other = memory_format("%s/other", scene->root);
+        assert_int_equal(symlink(scene->hold.directory, other), 0);
+        for (unsigned i = 0; i < 3; i++) {
+                busy[i] = (struct busy){.scene = scene, .hold = scene->hold};
+                busy[i].hold.kind = HOLD_INCOMING;
+                snprintf(busy[i].hold.job, sizeof(busy[i].hold.job), "job%u", i);
+                snprintf(busy[i].hold.name, sizeof(busy[i].hold.name), "vm%u.raw", i);
+                if (i == 1)
+                        snprintf(busy[i].hold.directory, sizeof(busy[i].hold.directory), "%s", other);
+        }
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, &busy[i]), 0);
+        for (unsigned i = 0; i < 3; i++)
+                pthread_join(threads[i], NULL);
+        for (unsigned i = 0; i < 3; i++)
+                assert_string_equal(busy[i].failure, "");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
@@ -306,6 +389,8 @@ int main(void) {
                 TEST(removing_aside_tells_what_was_freed_and_may_be_repeated),
                 TEST(an_empty_sidecar_goes_when_no_other_job_needs_it),
                 TEST(a_sidecar_that_holds_something_stays),
+                TEST(a_directory_whose_server_is_gone_holds_up_no_other),
+                TEST(jobs_in_one_directory_by_two_names_do_not_take_its_sidecar_from_each_other),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
