@@ -44,7 +44,9 @@ bool command_is_noun(const char *noun) {
         return search.noun_found;
 }
 
-static int no_such(const char *noun, const char *verb, struct error *err) {
+int command_unknown(const char *noun, const char *verb, struct error *err) {
+        if (!command_is_noun(noun)) // then the verb is not what is wrong
+                verb = NULL;
         struct search search = {.noun = noun, .verb = verb};
         command_each(look, &search);
         if (verb)
@@ -182,7 +184,7 @@ int command_parse(int argc, char **argv, struct invocation *ret, struct error *e
         if (ret->command)
                 return take_words(ret, argc, argv, 1, err);
         if (!command_is_noun(noun))
-                return no_such(noun, NULL, err);
+                return command_unknown(noun, NULL, err);
         if (!verb || verb[0] == '-') {
                 error_set(err, ERROR_USAGE, "drover %s needs a verb", noun);
                 error_hint(err, "drover %s --help", noun);
@@ -190,7 +192,7 @@ int command_parse(int argc, char **argv, struct invocation *ret, struct error *e
         }
         ret->command = command_find(noun, verb);
         if (!ret->command)
-                return no_such(noun, verb, err);
+                return command_unknown(noun, verb, err);
         return take_words(ret, argc, argv, 2, err);
 }
 

@@ -27,7 +27,8 @@ struct command {
         const struct command_option *options;                   // ended by one without a name
         int (*run)(struct invocation *call, struct error *err); // 0, or -1 with err; call->exit_code for the rest
         bool lists;                                             // takes -o
-        bool job;              // starts a job and follows it: takes --detach and -o jsonl
+        bool job;                                               // starts a job and follows it: takes --detach and -o
+        bool asks;                                              // before it begins: takes --yes
         const char *completes; // what its first object is, for shell completion: "vm" "host" "site" "job" "user"
 };
 
@@ -51,6 +52,7 @@ typedef void (*command_fn)(const struct command *command, void *data);
 void command_each(command_fn fn, void *data);
 const struct command *command_find(const char *noun, const char *verb);
 bool command_is_noun(const char *noun);
+int command_unknown(const char *noun, const char *verb, struct error *err); // -1: not in the table, and what is near
 // argv without the program's name. ERROR_USAGE with a hint that names the nearest command or option.
 int command_parse(int argc, char **argv, struct invocation *ret, struct error *err);
 

@@ -190,6 +190,11 @@ static int outcome(const struct follow *follow, struct error *err) {
                 return 0;
         if (job->error) {
                 proto_error(job->error, err);
+                if (strcmp(job->error->message, job->state) == 0) { // "cancelled" says it once; what is hinted stays
+                        snprintf(err->message, sizeof(err->message), "%s %s: job %s was %s", job->kind, job->vm,
+                                 job->id, job->state);
+                        return -1;
+                }
                 if (strcmp(job->state, "needs-operator") == 0)
                         error_hint(err, "%s", job->note);
                 return error_prefix(err, "%s %s: job %s %s", job->kind, job->vm, job->id, job->state);
@@ -258,11 +263,23 @@ int follow_job(struct client *client, const char *id, struct invocation *call, s
         return r;
 }
 
-static int take_job(struct client *client, const Drover__OperatorReply *reply, struct invocation *call,
-                    struct error *err) {
-        if (reply->value_case != DROVER__OPERATOR_REPLY__VALUE_JOBS || reply->jobs->n_jobs == 0)
-                return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
-        const Drover__JobRecord *job = reply->jobs->jobs[0];
+// What a request has begun: one job, or, to purge all, one for each host.
+struct started {
+        Drover__JobRecord **jobs;
+        size_t n;
+};
+
+static int on_started(const Drover__OperatorReply *reply, void *data, struct error *err) {
+        struct started *started = data;
+        if (reply->value_case != DROVER__OPERATOR_REPLY__VALUE_JOBS)
+                return reply->last ? 0 : error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
+        started->jobs = memory_grow(started->jobs, started->n + reply->jobs->n_jobs + 1, sizeof(*started->jobs));
+        for (size_t i = 0; i < reply->jobs->n_jobs; i++)
+                started->jobs[started->n++] = (Drover__JobRecord *) proto_copy(&reply->jobs->jobs[i]->base);
+        return 0;
+}
+
+static int take_job(struct client *client, const Drover__JobRecord *job, struct invocation *call, struct error *err) {
         if (call->detach) {
                 output_show(record_job(job, false), call->format == OUTPUT_TABLE ? OUTPUT_NAME : call->format, "id");
                 return 0;
@@ -273,16 +290,41 @@ static int take_job(struct client *client, const Drover__OperatorReply *reply, s
         return follow_job(client, job->id, call, err);
 }
 
+// A failure of one does not end the others; it is told at once, and the end says how many there were.
+static int take_jobs(struct client *client, const struct started *started, struct invocation *call, struct error *err) {
+        unsigned failed = 0;
+        if (started->n == 0)
+                return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
+        if (started->n == 1)
+                return take_job(client, started->jobs[0], call, err);
+        for (size_t i = 0; i < started->n; i++) {
+                struct error why = ERROR_INIT;
+                if (take_job(client, started->jobs[i], call, &why) == 0)
+                        continue;
+                if (why.code == ERROR_DETACHED || why.code == ERROR_INTERRUPTED) {
+                        *err = why;
+                        return -1;
+                }
+                output_error(&why, call->format);
+                failed++;
+        }
+        if (failed == 0)
+                return 0;
+        return error_set(err, failed == started->n ? ERROR_FAILED : ERROR_PARTLY, "%u of %zu jobs failed", failed,
+                         started->n);
+}
+
 int follow_request(Drover__OperatorRequest *request, struct invocation *call, struct error *err) {
         struct client *client;
-        Drover__OperatorReply *reply = NULL;
+        struct started started = {0};
         if (client_open(&client, err) < 0)
                 return -1;
-        int r = client_ask_one(client, request, &reply, err);
+        int r = client_ask(client, request, on_started, &started, err);
         if (r == 0)
-                r = take_job(client, reply, call, err);
-        if (reply)
-                proto_free(&reply->base);
+                r = take_jobs(client, &started, call, err);
+        for (size_t i = 0; i < started.n; i++)
+                proto_free(&started.jobs[i]->base);
+        free(started.jobs);
         client_close(client);
         return r;
 }

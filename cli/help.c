@@ -81,21 +81,24 @@ static void print_wrapped(const char *text) {
 void help_command(const struct command *command) {
         printf("usage: ");
         usage_of(command, stdout);
-        printf("%s\n\n%s\n", command->options || command->lists || command->job ? " [--options]" : "",
-               command->summary);
+        bool options = command->options || command->lists || command->job || command->asks;
+        printf("%s\n\n%s\n", options ? " [--options]" : "", command->summary);
         if (command->description) {
                 putchar('\n');
                 print_wrapped(command->description);
         }
-        if (command->options || command->lists || command->job)
+        if (options)
                 printf("\noptions:\n");
         for (const struct command_option *option = command->options; option && option->name; option++)
                 option_row(option->name, option->value, option->help);
+        if (command->asks)
+                option_row("--yes", NULL, "answer what would be asked with yes");
         if (command->lists)
                 option_row("-o", "FORMAT", "table, wide, json, jsonl, csv or name");
         if (command->job) {
                 option_row("--detach", NULL, "print the job's id and return; the job goes on");
-                option_row("-o", "jsonl", "events, one a line, while the job runs");
+                option_row("-o", "FORMAT",
+                           "jsonl: an event a line while the job runs; json: the job when it has ended");
         }
 }
 
@@ -190,7 +193,8 @@ static void complete_words(const struct command *command, void *data) {
                command->verb ? command->verb : "");
         for (const struct command_option *option = command->options; option && option->name; option++)
                 printf(" %s", option->name);
-        printf("%s%s\"; objects=\"%s\" ;;\n", command->lists ? " -o" : "", command->job ? " --detach" : "",
+        printf("%s%s%s\"; objects=\"%s\" ;;\n", command->lists || command->job ? " -o" : "",
+               command->job ? " --detach" : "", command->asks ? " --yes" : "",
                command->completes ? command->completes : "");
 }
 

@@ -98,6 +98,7 @@ const struct command host_commands[] = {
          .description = "Its VMs go on running there; drover no longer knows of them.",
          .options = force,
          .run = rm,
-         .completes = "host"},
+         .completes = "host",
+         .asks = true},
         {0},
 };

@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+// As many the controller lists at once.
+#define JOBS_MAX   10000u
+#define AUDITS_MAX 100000u
+
 COLLECT(collect, JOBS, jobs, jobs, record_job(reply->jobs->jobs[i], false))
 COLLECT(collect_whole, JOBS, jobs, jobs, record_job(reply->jobs->jobs[i], true))
 COLLECT(collect_audits, AUDITS, audits, audits, record_audit(reply->audits->audits[i]))
@@ -31,14 +35,14 @@ static const struct column audit_columns[] = {
         {"MESSAGE", "message", COLUMN_TEXT, true},  {0},
 };
 
-static int take_limit(const struct invocation *call, uint32_t *ret, struct error *err) {
+static int take_limit(const struct invocation *call, unsigned most, uint32_t *ret, struct error *err) {
         const char *text = option_value(call, "--limit");
         char *end;
         if (!text)
                 return 0;
         unsigned long value = strtoul(text, &end, 10);
-        if (*end || end == text || text[0] == '-' || value == 0 || value > 100000)
-                return error_set(err, ERROR_USAGE, "--limit %s: a number from 1 to 100000", text);
+        if (*end || end == text || text[0] == '-' || value == 0 || value > most)
+                return error_set(err, ERROR_USAGE, "--limit %s: a number from 1 to %u", text, most);
         *ret = (uint32_t) value;
         return 0;
 }
@@ -47,7 +51,7 @@ static int list(struct invocation *call, struct error *err) {
         VERB(job_list, JOB_LIST, job_list, JobList)
         verb.state = verb_text(call, "--state");
         verb.limit = 50;
-        if (take_limit(call, &verb.limit, err) < 0)
+        if (take_limit(call, JOBS_MAX, &verb.limit, err) < 0)
                 return -1;
         return list_run(call, &request, collect, columns, "id", "no jobs", err);
 }
@@ -67,30 +71,63 @@ static int follow(struct invocation *call, struct error *err) {
         return r;
 }
 
+static int the_job(const Drover__OperatorReply *reply, const Drover__JobRecord **ret, struct error *err) {
+        if (reply->value_case != DROVER__OPERATOR_REPLY__VALUE_JOBS || reply->jobs->n_jobs == 0)
+                return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
+        *ret = reply->jobs->jobs[0];
+        return 0;
+}
+
+static bool for_people(const struct invocation *call) {
+        return call->format == OUTPUT_TABLE || call->format == OUTPUT_WIDE;
+}
+
+struct change {
+        const struct invocation *call;
+        const char *said;
+};
+
+static int on_changed(const Drover__OperatorReply *reply, void *data, struct error *err) {
+        const struct change *change = data;
+        const Drover__JobRecord *job;
+        if (the_job(reply, &job, err) < 0)
+                return -1;
+        if (for_people(change->call))
+                output_line("%s", change->said);
+        else
+                output_show(record_job(job, false), change->call->format, "id");
+        return 1;
+}
+
 static int set(struct invocation *call, struct error *err) {
         VERB(job_set, JOB_SET, job_set, JobSet)
+        struct change change = {call, "job changed"};
         const char *rate = option_value(call, "--rate");
         verb.id = (char *) call->objects[0];
-        if (!rate)
-                return error_set(err, ERROR_USAGE, "nothing to change: give --rate");
+        if (!rate) {
+                error_set(err, ERROR_USAGE, "nothing to change: give --rate");
+                error_hint(err, "drover job set --help");
+                return -1;
+        }
         if (units_parse_rate(rate, &verb.rate_bytes_per_second, err) < 0)
                 return error_prefix(err, "--rate");
-        return list_done(call, &request, "job changed", err);
+        return client_ask_once(&request, on_changed, &change, err);
 }
 
 static int cancel(struct invocation *call, struct error *err) {
         VERB(job_cancel, JOB_CANCEL, job_cancel, JobCancel)
+        struct change change = {call, "cancelling: what it did is being undone"};
         verb.id = (char *) call->objects[0];
-        return list_done(call, &request, "cancelling: what it did is being undone", err);
+        return client_ask_once(&request, on_changed, &change, err);
 }
 
 // What is left of a batch that has ended goes on as another one, which has to be named.
 static int on_retried(const Drover__OperatorReply *reply, void *data, struct error *err) {
         const struct invocation *call = data;
-        if (reply->value_case != DROVER__OPERATOR_REPLY__VALUE_JOBS || reply->jobs->n_jobs == 0)
-                return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
-        const Drover__JobRecord *job = reply->jobs->jobs[0];
-        if (call->format != OUTPUT_TABLE && call->format != OUTPUT_WIDE)
+        const Drover__JobRecord *job;
+        if (the_job(reply, &job, err) < 0)
+                return -1;
+        if (!for_people(call))
                 output_show(record_job(job, false), call->format, "id");
         else if (strncmp(job->id, call->objects[0], strlen(call->objects[0])) == 0)
                 output_line("the job goes on");
@@ -108,7 +145,7 @@ static int retry(struct invocation *call, struct error *err) {
 static int audit(struct invocation *call, struct error *err) {
         VERB(audit_list, AUDIT_LIST, audit_list, AuditList)
         verb.limit = 50;
-        if (take_limit(call, &verb.limit, err) < 0)
+        if (take_limit(call, AUDITS_MAX, &verb.limit, err) < 0)
                 return -1;
         return list_run(call, &request, collect_audits, audit_columns, "id", "nothing has been asked for yet", err);
 }
@@ -150,19 +187,22 @@ const struct command job_commands[] = {
          .summary = "Change how fast a job may send, at once",
          .description = "Its own limit, below what its sites' lines leave it; full takes the limit away.",
          .options = settings,
-         .run = set},
+         .run = set,
+         .lists = true},
         {.noun = "job",
          .verb = "cancel",
          ONE_JOB,
          .summary = "Stop a job and undo what it did; not after its commit point",
-         .run = cancel},
+         .run = cancel,
+         .lists = true},
         {.noun = "job",
          .verb = "retry",
          ONE_JOB,
          .summary = "Let a job that needs an operator go on from where it stopped",
          .description = "Of several moves that have ended, those that did not succeed are planned and run again, as a "
                         "new job.",
-         .run = retry},
+         .run = retry,
+         .lists = true},
         {0},
 };
 

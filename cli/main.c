@@ -16,19 +16,17 @@ static bool is_help(const char *word) {
 }
 
 static int run_help(int argc, char **argv, struct error *err) {
-        if (argc > 1 && strcmp(argv[1], "--man") == 0) {
+        const char *verb = argc > 2 && !is_help(argv[2]) ? argv[2] : NULL;
+        if (argc > 1 && strcmp(argv[1], "--man") == 0)
                 help_man();
-        } else if (argc > 1) {
-                const struct command *command = command_find(argv[1], argc > 2 ? argv[2] : NULL);
-                if (command)
-                        help_command(command);
-                else if (command_is_noun(argv[1]))
-                        help_noun(stdout, argv[1]);
-                else
-                        return error_set(err, ERROR_USAGE, "%s: no such command", argv[1]);
-        } else {
+        else if (argc < 2 || is_help(argv[1]))
                 help_overview();
-        }
+        else if (command_find(argv[1], verb))
+                help_command(command_find(argv[1], verb));
+        else if (command_is_noun(argv[1]) && !verb)
+                help_noun(stdout, argv[1]);
+        else
+                return command_unknown(argv[1], verb, err);
         return 0;
 }
 

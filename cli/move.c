@@ -61,7 +61,7 @@ const struct command move_commands[] = {
          .objects = "VM... SITE/HOST",
          .objects_min = 2,
          .objects_max = COMMAND_OBJECTS_MAX,
-         .summary = "Move VMs to another host, which shares nothing with this one",
+         .summary = "Move VMs to another host; the two need not share anything",
          .description =
                  "The VM must be off, or be allowed to be stopped (--shutdown or --stop). Its disks are copied "
                  "straight from host to host, or through the controller where "

@@ -5,6 +5,7 @@
 #include "common/name.h"
 #include "common/units.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static int take_bridges(const struct invocation *call, struct move_options *options, struct error *err) {
@@ -32,7 +33,14 @@ static int take_word(const struct invocation *call, const char *option, const ch
                         *ret = i;
                         return 0;
                 }
-        return error_set(err, ERROR_USAGE, "%s %s: no such choice", option, text);
+        char known[64] = "";
+        for (int i = 0; words[i]; i++)
+                snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
+                         !i             ? ""
+                         : words[i + 1] ? ", "
+                                        : " or ",
+                         words[i]);
+        return error_set(err, ERROR_USAGE, "%s %s: it is %s", option, text, known);
 }
 
 static int both(const struct invocation *call, const char *one, const char *other, struct error *err) {

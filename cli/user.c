@@ -72,6 +72,7 @@ const struct command user_commands[] = {
          .objects_max = 1,
          .summary = "Remove a user: the certificate is revoked and connections are cut",
          .run = rm,
-         .completes = "user"},
+         .completes = "user",
+         .asks = true},
         {0},
 };

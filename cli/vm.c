@@ -125,6 +125,7 @@ const struct command vm_commands[] = {
          .summary = "Remove for good what a move left behind at its source",
          .options = all,
          .run = purge,
-         .job = true},
+         .job = true,
+         .asks = true},
         {0},
 };

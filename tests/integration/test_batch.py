@@ -99,6 +99,18 @@ def test_fault_11_74_a_batch_survives_a_restart_and_is_cancelled_as_a_whole(lab,
     assert all(defined_on(lab, HOSTS, name) == ["lyon/kvm1"] for name in vms)
 
 
+def test_a_purge_of_all_is_followed_at_each_host(lab, vms):
+    lab.drover("vm", "move", vms[0], "nantes/kvm1")
+    lab.drover("vm", "move", vms[1], "nantes/kvm1")
+    lab.drover("vm", "move", vms[1], "lyon/kvm1")
+    wait_for("retired copies at both", 10, lambda: {row["site"] for row in lab.drover("vm", "list", "--retired")} == {"lyon", "nantes"})
+    done = lab.run_drover("vm", "purge", "--all", "--yes")
+    assert done.returncode == 0
+    for host in HOSTS:
+        assert f"vm.purge {host}/all: done in " in done.stderr, done.stderr
+    wait_for("nothing retired", 10, lambda: not lab.drover("vm", "list", "--retired"))
+
+
 def test_what_cannot_be_asked_is_refused_before_anything(lab, vms):
     def fails(*argv):
         with pytest.raises(DroverError) as caught:

@@ -690,6 +690,16 @@ class TestHelp:
         for option in ("--as", "--shutdown", "--stop", "--start", "--no-start", "--pool", "--format", "--bridge", "--rate", "--path", "--verify", "--purge-source", "--plan"):
             assert re.search(rf"^ +{option}\b", done.stdout, re.M), option
 
+    def test_what_there_is_no_help_for_is_named(self, lab):
+        for argv, nearest in ((["vmm"], "vm"), (["vm", "mvoe"], "vm move")):
+            done = lab.run_drover("help", *argv)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr.splitlines()[:2] == [f"drover: {' '.join(argv)}: no such command", f"hint: did you mean drover {nearest}?"]
+
+    @pytest.mark.parametrize("command", [["vm", "purge"], ["host", "rm"], ["user", "rm"]])
+    def test_what_asks_first_says_how_to_answer(self, lab, command):
+        assert re.search(r"^ +--yes\b", lab.run_drover(*command, "--help").stdout, re.M)
+
     def test_completion_for_bash(self, lab):
         script = """
             source <(drover completion bash)

@@ -72,6 +72,10 @@ static void what_is_not_in_the_table_is_refused_with_the_nearest(void **state) {
         (void) state;
         assert_usage("vmm list", "vmm: no such command", "did you mean drover vm?");
         assert_usage("vm mvoe erp", "vm mvoe: no such command", "did you mean drover vm move?");
+        assert_int_equal(command_unknown("vmm", "list", &err), -1); // drover help vmm list
+        assert_error(err, ERROR_USAGE, "vmm: no such command");
+        assert_int_equal(command_unknown("login", "now", &err), -1);
+        assert_error(err, ERROR_USAGE, "login now: no such command");
         assert_usage("vm", "drover vm needs a verb", "drover vm --help");
         assert_usage("vm move erp nantes/kvm2 --shutdwon", "drover vm move has no option --shutdwon",
                      "did you mean --shutdown?");
