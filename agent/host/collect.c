@@ -190,8 +190,11 @@ int collect_domain(virConnectPtr conn, virDomainPtr handle, struct journal *jour
 int collect_domain_by_uuid(virConnectPtr conn, const char *uuid, struct journal *journal, Drover__Domain **ret,
                            struct error *err) {
         _cleanup_(domain_free_p) virDomainPtr handle = virDomainLookupByUUIDString(conn, uuid);
-        if (!handle)
+        if (!handle) {
+                if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+                        sharing_set(uuid, NULL, 0);
                 return connection_error(err, "look up the VM");
+        }
         return collect_domain(conn, handle, journal, ret, err);
 }
 

@@ -14,10 +14,13 @@ struct sharing_image {
         bool base; // not the domain's own image, but one that it is laid over
 };
 bool sharing_image_of(const char *path, struct sharing_image *ret); // false: there is no such file
-// Replace what is known of one domain.
+// Replace what is known of one domain. Whoever has as its own one of the images that come or go here is to be read
+// again: what is told of it has changed.
 void sharing_set(const char *uuid, const struct sharing_image *images, unsigned n);
 // The UUID of another domain that has the image as its own, or with image->base as one that its own is laid over;
 // false: none. ret: 37 bytes.
 bool sharing_other(const char *uuid, const struct sharing_image *image, char *ret_uuid);
 // Forget every domain that is not in the list.
 void sharing_keep(const char *const *uuids, unsigned n);
+// One of the domains that are to be read again, which from now on it is no more; false: none. ret: 37 bytes.
+bool sharing_take_stale(char *ret_uuid);

@@ -3,7 +3,8 @@
 /*
  * Keeps the controller's picture of this host true: a whole picture when a link opens (in parts that fit a frame), then
  * numbered deltas. Lives on the loop; reads on workers, one at a time; changes that arrive meanwhile are merged (a
- * burst of events for one domain is one read). Every 60 s it reads what no event tells (sizes, bridges) and sends what
+ * burst of events for one domain is one read); with a domain are read those whose images it shares or no longer shares,
+ * of which no event tells. Every 60 s it reads what no event tells (sizes, bridges) and sends what
  * differs from what it last sent (it keeps a hash of each object, not the object).
  */
 #include "agent/host/connection.h"

@@ -3,12 +3,15 @@
  * away is told by the facts, and the next pass looks again. */
 #include "agent/inventory/reading.h"
 #include "agent/host/collect.h"
+#include "agent/host/sharing.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/memory.h"
 
 #include <string.h>
+
+#define STALE_MAX 64u // domains that are read because of others; the rest is for the next reading
 
 struct reading *reading_new(struct connection *connection, struct journal *journal) {
         struct reading *reading = new (struct reading);
@@ -67,28 +70,45 @@ static void read_networks(struct reading *reading, virConnectPtr conn) {
 
 static void read_all_domains(struct reading *reading, virConnectPtr conn) {
         struct error err = ERROR_INIT;
+        char uuid[NAME_UUID_LENGTH + 1];
+        while (sharing_take_stale(uuid))
+                continue; // it is among them
         int r = collect_domains(conn, reading->journal, &reading->domains, &reading->n_domains, &err);
         reading->domains_read = worked(r, "read the domains", &err);
+}
+
+// One that was read before in this reading takes the place of what was found then.
+static void take_domain(struct reading *reading, Drover__Domain *domain) {
+        size_t at = 0;
+        while (at < reading->n_domains && strcmp(reading->domains[at]->uuid, domain->uuid) != 0)
+                at++;
+        if (at == reading->n_domains)
+                reading->domains = memory_grow(reading->domains, ++reading->n_domains, sizeof(*reading->domains));
+        else
+                proto_free(&reading->domains[at]->base);
+        reading->domains[at] = domain;
 }
 
 static void read_domain(struct reading *reading, virConnectPtr conn, const char *uuid) {
         struct error err = ERROR_INIT;
         Drover__Domain *domain = NULL;
         if (collect_domain_by_uuid(conn, uuid, reading->journal, &domain, &err) == 0) {
-                reading->domains[reading->n_domains++] = domain;
-                return;
-        }
-        if (err.code == ERROR_NOT_FOUND)
+                take_domain(reading, domain);
+        } else if (err.code == ERROR_NOT_FOUND) {
+                reading->gone = memory_grow(reading->gone, reading->n_gone + 1, sizeof *reading->gone);
                 memcpy(reading->gone[reading->n_gone++], uuid, NAME_UUID_LENGTH + 1);
-        else
+        } else {
                 worked(-1, "read a domain", &err);
+        }
 }
 
+// Then those of which something else is true now, since an image of these came or went: no event tells of them.
 static void read_some_domains(struct reading *reading, virConnectPtr conn) {
-        reading->domains = new_array(Drover__Domain *, reading->n_uuids + 1);
-        reading->gone = memory_new_array(reading->n_uuids + 1, sizeof *reading->gone);
+        char uuid[NAME_UUID_LENGTH + 1];
         for (size_t i = 0; i < reading->n_uuids; i++)
                 read_domain(reading, conn, reading->uuids[i]);
+        for (unsigned i = 0; i < STALE_MAX && sharing_take_stale(uuid); i++)
+                read_domain(reading, conn, uuid);
 }
 
 void reading_work(void *data) {

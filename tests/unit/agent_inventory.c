@@ -17,6 +17,7 @@
 
 #define TEST_DOMAIN "6695eb01-f6a4-8304-79aa-97f2502e193f" // of test:///default
 #define NEW_DOMAIN  "6c1f8a8e-0f4e-4b3c-9d5e-0a1b2c3d4e5f"
+#define BASE_DOMAIN "7c1f8a8e-0f4e-4b3c-9d5e-0a1b2c3d4e5f"
 #define PARTS_MAX   64
 
 static struct {
@@ -302,6 +303,80 @@ static void a_new_domain_is_told(void **state) {
         assert_string_equal(last_part()->removed_domains[0], NEW_DOMAIN);
 }
 
+// A VM with one disk, the file of that name in the scratch directory.
+static virDomainPtr define_with_disk(const char *name, const char *uuid, const char *file, const char *format) {
+        char *xml = memory_format("<domain type='test'><name>%s</name><uuid>%s</uuid><memory>8192</memory>"
+                                  "<os><type>hvm</type></os><devices><disk type='file' device='disk'>"
+                                  "<driver name='qemu' type='%s'/><source file='%s'/>"
+                                  "<target dev='vda' bus='virtio'/></disk></devices></domain>",
+                                  name, uuid, format, scratch_path(file));
+        virDomainPtr domain = virDomainDefineXML(scene.conn, xml);
+        assert_non_null(domain);
+        free(xml);
+        return domain;
+}
+
+// The header of a qcow2 of 1 MiB that is laid over the file.
+static void write_overlay(const char *file, const char *base) {
+        uint8_t header[112 + 256] = "QFI\xfb";
+        size_t length = strlen(base);
+        header[7] = 3;
+        header[15] = 112; // behind the end of the extensions
+        header[19] = (uint8_t) length;
+        header[23] = 16;
+        header[29] = 16;
+        header[99] = 4;
+        header[103] = 104;
+        memcpy(header + 112, base, length);
+        assert_int_equal(file_write(scratch_path(file), header, sizeof header, 0600, NULL), 0);
+}
+
+static const Drover__Domain *told_of(const char *uuid) {
+        for (size_t i = 0; i < last_part()->n_domains; i++)
+                if (!strcmp(last_part()->domains[i]->uuid, uuid))
+                        return last_part()->domains[i];
+        fail_msg("nothing is told of %s", uuid);
+        return NULL;
+}
+
+// No event tells of the template itself.
+static void what_a_linked_clone_does_to_its_base_is_told_with_it(void **state) {
+        (void) state;
+        assert_int_equal(file_write(scratch_path("base.raw"), "base", 4, 0600, NULL), 0);
+        write_overlay("clone.qcow2", scratch_path("base.raw"));
+        virDomainPtr template = define_with_disk("template", BASE_DOMAIN, "base.raw", "raw");
+        begin();
+        virDomainPtr clone = define_with_disk("clone", NEW_DOMAIN, "clone.qcow2", "qcow2");
+        inventory_event(scene.inventory, EVENT_DOMAIN_CHANGED, NEW_DOMAIN);
+        until_deltas(1);
+        assert_int_equal(told_of(NEW_DOMAIN)->disks[0]->n_backing_chain, 1);
+        assert_true(told_of(BASE_DOMAIN)->disks[0]->is_backing);
+        undefine(clone);
+        inventory_event(scene.inventory, EVENT_DOMAIN_REMOVED, NEW_DOMAIN);
+        until_deltas(2);
+        assert_int_equal(last_part()->n_removed_domains, 1);
+        assert_false(told_of(BASE_DOMAIN)->disks[0]->is_backing);
+        assert_int_equal(last_part()->n_domains, 1);
+        undefine(template);
+}
+
+// It is no longer laid over anything once it has been made whole.
+static void a_base_that_its_clone_no_longer_needs_is_told(void **state) {
+        (void) state;
+        assert_int_equal(file_write(scratch_path("base.raw"), "base", 4, 0600, NULL), 0);
+        write_overlay("clone.qcow2", scratch_path("base.raw"));
+        virDomainPtr template = define_with_disk("template", BASE_DOMAIN, "base.raw", "raw");
+        virDomainPtr clone = define_with_disk("clone", NEW_DOMAIN, "clone.qcow2", "qcow2");
+        begin();
+        write_overlay("clone.qcow2", "");
+        inventory_event(scene.inventory, EVENT_DOMAIN_CHANGED, NEW_DOMAIN);
+        until_deltas(1);
+        assert_int_equal(told_of(NEW_DOMAIN)->disks[0]->n_backing_chain, 0);
+        assert_false(told_of(BASE_DOMAIN)->disks[0]->is_backing);
+        undefine(clone);
+        undefine(template);
+}
+
 static void a_burst_of_events_is_one_delta_and_what_is_unchanged_none(void **state) {
         (void) state;
         begin();
@@ -489,6 +564,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(fault_26_without_libvirt_the_picture_claims_nothing,
                                                 set_up_without_libvirt, tear_down),
                 TEST(a_new_domain_is_told),
+                TEST(what_a_linked_clone_does_to_its_base_is_told_with_it),
+                TEST(a_base_that_its_clone_no_longer_needs_is_told),
                 TEST(a_burst_of_events_is_one_delta_and_what_is_unchanged_none),
                 TEST(lost_events_are_made_up_for_by_reading_all),
                 TEST(what_moves_leave_is_told_when_it_changes),
