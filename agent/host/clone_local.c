@@ -248,6 +248,9 @@ int clone_base_release(const struct custody *custody, const char *item, struct e
         if (!used)
                 used = used_by_vm(custody, path, err);
         int status = used ? (used < 0 ? -1 : 0) : unprotect(path, err);
+        // Before the next one looks: two that go at once would each find the other's, and none would be the last.
+        if (status == 0)
+                status = journal_fact_remove(custody->journal, custody->job, key, err);
         pthread_mutex_unlock(&bases);
-        return status < 0 ? -1 : journal_fact_remove(custody->journal, custody->job, key, err);
+        return status;
 }

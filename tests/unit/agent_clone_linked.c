@@ -3,6 +3,7 @@
 #include "agent_clone_scene.h"
 #include "agent/host/collect.h"
 #include "scratch.h"
+#include <pthread.h>
 
 static struct scene *with_template(void **state) {
         struct scene *scene = *state;
@@ -57,6 +58,52 @@ static void a_base_stays_immutable_for_the_clones_that_stay(void **state) {
         assert_false(is_immutable(scene, "erp.raw") || is_immutable(scene, "erp-data.raw"));
         free(ask.xml);
         free(other.xml);
+}
+
+struct discarder {
+        struct custody custody;
+        struct error err;
+        int status;
+        pthread_t thread;
+};
+
+static void *discard(void *data) {
+        struct discarder *discarder = data;
+        discarder->status = placement_discard(&discarder->custody, &discarder->err);
+        return NULL;
+}
+
+static void link_and_discard_two_at_once(struct scene *scene) {
+        static const char *const uuids[] = {SCENE_UUID, "22222222-2222-4333-8444-555555555555"};
+        static const char *const jobs[] = {SCENE_JOB, "job2"};
+        static char *const volumes[][2] = {{"web", "web-data"}, {"web2", "web2-data"}};
+        struct discarder discarders[2] = {0};
+        struct ask asks[2];
+        for (unsigned i = 0; i < 2; i++) {
+                ask_init(scene, &asks[i], "qcow2", "");
+                asks[i].reserve.vm_name = volumes[i][0];
+                asks[i].disks[0].volume = volumes[i][0];
+                asks[i].disks[1].volume = volumes[i][1];
+                scene->custody.job = jobs[i];
+                scene->custody.vm_uuid = uuids[i];
+                link_clone(scene, &asks[i]);
+                discarders[i].custody = scene->custody;
+        }
+        for (unsigned i = 0; i < 2; i++)
+                assert_int_equal(pthread_create(&discarders[i].thread, NULL, discard, &discarders[i]), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                pthread_join(discarders[i].thread, NULL);
+                scene_must(scene, discarders[i].status);
+                free(asks[i].xml);
+        }
+}
+
+static void a_base_of_clones_that_are_given_up_at_once_can_be_written_again(void **state) {
+        struct scene *scene = with_template(state);
+        for (unsigned rounds = 0; rounds < 10; rounds++) { // one finds the other's in few of them
+                link_and_discard_two_at_once(scene);
+                assert_false(is_immutable(scene, "erp.raw") || is_immutable(scene, "erp-data.raw"));
+        }
 }
 
 static void what_somebody_else_made_immutable_stays_so(void **state) {
@@ -136,6 +183,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 CLONE_TEST(a_base_is_immutable_while_a_clone_is_laid_over_it),
                 CLONE_TEST(a_base_stays_immutable_for_the_clones_that_stay),
+                CLONE_TEST(a_base_of_clones_that_are_given_up_at_once_can_be_written_again),
                 CLONE_TEST(what_somebody_else_made_immutable_stays_so),
                 CLONE_TEST(a_base_cannot_be_moved_away),
                 CLONE_TEST(what_is_immutable_is_not_fenced),
