@@ -38,6 +38,11 @@ static const struct column retired_columns[] = {
 
 static int list_retired(struct invocation *call, struct error *err) {
         VERB(retired_list, RETIRED_LIST, retired_list, RetiredList)
+        if (option_given(call, "--state"))
+                return error_set(err, ERROR_USAGE, "--state is of VMs; what moves left behind has none");
+        verb.site = verb_text(call, "--site");
+        verb.host = verb_text(call, "--host");
+        verb.search = verb_text(call, "--search");
         return list_run(call, &request, collect_retired, retired_columns, "name", "no retired copies", err);
 }
 

@@ -63,6 +63,13 @@ static int choose_by_pattern(struct fleet *fleet, const char *pattern, const str
         if (found > 0)
                 return 0;
         error_set(err, ERROR_NOT_FOUND, "no VM fits %.200s", pattern);
+        for (size_t i = 0; i < n; i++) { // "lyon/*" is HOST/NAME
+                size_t length = strlen(hosts[i]->site);
+                if (strncmp(pattern, hosts[i]->site, length) != 0 || strcmp(pattern + length, "/*") != 0)
+                        continue;
+                error_hint(err, "all of a site: '%s/*/*'", hosts[i]->site);
+                break;
+        }
         error_hint(err, "drover vm list");
         return -1;
 }
@@ -87,7 +94,7 @@ static int choose_all(struct fleet *fleet, const Drover__VmMoveMany *request, co
         }
         if (chosen->n > 0)
                 return 0;
-        return error_set(err, ERROR_CONFLICT, "all of them are on %s/%s already", target->site, target->name);
+        return error_set(err, ERROR_REFUSED, "all of them are on %s/%s already", target->site, target->name);
 }
 
 // ---- each by itself

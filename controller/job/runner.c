@@ -215,8 +215,10 @@ static int check_online(const struct fleet_host *host, struct error *err) {
         if (host->online)
                 return 0;
         char at[CLOCK_RFC3339_MAX];
-        return error_set(err, ERROR_UNREACHABLE, "%s/%s is offline since %s", host->site, host->name,
-                         clock_rfc3339(host->offline_since, at));
+        error_set(err, ERROR_UNREACHABLE, "%s/%s is offline since %s", host->site, host->name,
+                  clock_rfc3339(host->offline_since, at));
+        error_hint(err, "systemctl status drover-agent, on that host");
+        return -1;
 }
 
 // Images that linked clones lie over may not change any more.

@@ -75,17 +75,36 @@ int verb_check_host_invite(const struct verb_call *call, struct error *err) {
         return name_check_site(invite->site, err) < 0 ? -1 : name_check_host(invite->host, err);
 }
 
-// States are libvirt's words; what is searched for is compared and never looked up.
+// Compared and never looked up.
 static int check_text(const char *what, const char *text, struct error *err) {
         if (strnlen(text, SEARCH_MAX + 1) <= SEARCH_MAX)
                 return 0;
         return error_set(err, ERROR_INVALID, "%s is longer than %u bytes", what, SEARCH_MAX);
 }
 
+// In libvirt's words, as agents tell them.
+static int check_vm_state(const char *state, struct error *err) {
+        static const char *const words[] = {"running",  "idle",    "paused",      "in shutdown",
+                                            "shut off", "crashed", "pmsuspended", "no state"};
+        for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+                if (!state[0] || strcmp(state, words[i]) == 0)
+                        return 0;
+        error_set(err, ERROR_INVALID, "\"%.60s\" is not the state of a VM", state);
+        error_hint(err, "running, idle, paused, \"in shutdown\", \"shut off\", crashed, pmsuspended or \"no state\"");
+        return -1;
+}
+
 int verb_check_vm_list(const struct verb_call *call, struct error *err) {
         const Drover__VmList *list = call->request->vm_list;
         if (optional(list->site, name_check_site, err) < 0 || optional(list->host, verb_check_host_name, err) < 0 ||
-            optional(list->vm, verb_check_vm_name, err) < 0 || check_text("the state", list->state, err) < 0)
+            optional(list->vm, verb_check_vm_name, err) < 0 || check_vm_state(list->state, err) < 0)
+                return -1;
+        return check_text("what is searched for", list->search, err);
+}
+
+int verb_check_retired_list(const struct verb_call *call, struct error *err) {
+        const Drover__RetiredList *list = call->request->retired_list;
+        if (optional(list->site, name_check_site, err) < 0 || optional(list->host, verb_check_host_name, err) < 0)
                 return -1;
         return check_text("what is searched for", list->search, err);
 }

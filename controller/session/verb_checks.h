@@ -16,6 +16,7 @@ int verb_check_host_name(const char *text, struct error *err); // "lyon/kvm1", "
         X(host_invite)                                                                                                 \
         X(host_remove)                                                                                                 \
         X(vm_list)                                                                                                     \
+        X(retired_list)                                                                                                \
         X(vm_xml)                                                                                                      \
         X(vm_power)                                                                                                    \
         X(vm_move)                                                                                                     \

@@ -11,14 +11,26 @@
 BATCH_FILL(fill, RETIRED, retired, retired, retired_records, RetiredRecords, RetiredRecord)
 BATCH_FILL(fill_jobs, JOBS, jobs, jobs, job_records, JobRecords, JobRecord)
 
+static bool is_listed(const struct verb_call *call, const struct fleet_host *host, const char *host_uuid) {
+        const char *site = call->request->retired_list->site;
+        return verb_may_see(call, host->site) && (!site[0] || strcmp(site, host->site) == 0) &&
+               (!host_uuid[0] || strcmp(host_uuid, host->uuid) == 0);
+}
+
 int verb_retired_list(struct verb_call *call, struct error *err) {
+        const Drover__RetiredList *list = call->request->retired_list;
+        char host_uuid[NAME_UUID_LENGTH + 1];
         struct batch batch;
         size_t n;
         int r = 0;
+        if (verb_list_place(call, list->site, list->host, host_uuid, err) < 0)
+                return -1;
         struct fleet_host *const *hosts = fleet_hosts(call->session->fleet, &n);
         batch_init(&batch, call, fill);
         for (size_t i = 0; i < n; i++)
-                for (size_t k = 0; r == 0 && k < hosts[i]->n_retired && verb_may_see(call, hosts[i]->site); k++) {
+                for (size_t k = 0; r == 0 && k < hosts[i]->n_retired && is_listed(call, hosts[i], host_uuid); k++) {
+                        if (list->search[0] && !strcasestr(hosts[i]->retired[k]->vm_name, list->search))
+                                continue;
                         Drover__RetiredRecord *record = new (Drover__RetiredRecord);
                         drover__retired_record__init(record);
                         record->site = memory_string(hosts[i]->site);

@@ -141,22 +141,27 @@ static int list_one(struct verb_call *call, const char *name, struct error *err)
         return r;
 }
 
-static int find_host(struct verb_call *call, const char *name, char uuid[NAME_UUID_LENGTH + 1], struct error *err) {
+int verb_list_place(const struct verb_call *call, const char *site, const char *name,
+                    char ret_host_uuid[NAME_UUID_LENGTH + 1], struct error *err) {
         struct fleet_host *host;
+        ret_host_uuid[0] = '\0';
+        if (site[0] && !verb_site(call, site, err))
+                return -1;
+        if (!name[0])
+                return 0;
         if (fleet_resolve_host(call->session->fleet, name, &host, err) < 0)
                 return -1;
-        memcpy(uuid, host->uuid, sizeof(host->uuid));
+        memcpy(ret_host_uuid, host->uuid, sizeof(host->uuid));
         return verb_may_see(call, host->site) ? 0 : verb_refuse_site(call, name, err);
 }
 
 int verb_vm_list(struct verb_call *call, struct error *err) {
         const Drover__VmList *list = call->request->vm_list;
-        char uuid[NAME_UUID_LENGTH + 1] = "";
+        char uuid[NAME_UUID_LENGTH + 1];
         struct stream *stream;
         if (list->vm[0])
                 return list_one(call, list->vm, err);
-        if ((list->site[0] && !verb_site(call, list->site, err)) ||
-            (list->host[0] && find_host(call, list->host, uuid, err) < 0))
+        if (verb_list_place(call, list->site, list->host, uuid, err) < 0)
                 return -1;
         struct listing *listing = new (struct listing);
         listing->session = call->session;

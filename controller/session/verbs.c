@@ -75,7 +75,7 @@ static const struct verb table[] = {
         {CASE(VM_CLONE), "vm clone", ROLE_OPERATOR, VERB_VM_HOST, true, .target = target_vm_clone, ABOUT(vm_clone)},
         {CASE(VM_MOVE_MANY), "vm move", ROLE_OPERATOR, VERB_HOST, true, ABOUT(vm_move_many)},
         {CASE(VM_PURGE), "vm purge", ROLE_OPERATOR, VERB_FLEET, true, ABOUT(vm_purge)},
-        {CASE(RETIRED_LIST), "vm list --retired", ROLE_VIEWER, VERB_FLEET, RUN(retired_list)},
+        {CASE(RETIRED_LIST), "vm list --retired", ROLE_VIEWER, VERB_FLEET, LISTS(retired_list)},
         {CASE(JOB_LIST), "job list", ROLE_VIEWER, VERB_FLEET, LISTS(job_list)},
         {CASE(JOB_SHOW), "job show", ROLE_VIEWER, VERB_JOB, ABOUT(job_show)},
         {CASE(JOB_FOLLOW), "job follow", ROLE_VIEWER, VERB_JOB, ABOUT(job_follow)},

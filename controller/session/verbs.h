@@ -81,6 +81,9 @@ int verb_reply_plan(struct verb_call *call, Drover__MovePlan *plan,
                     struct error *err);                                            // what would be done; not recorded
 int verb_reply_started(struct verb_call *call, const char *id, struct error *err); // the same for a job begun here
 const struct store_site *verb_site(const struct verb_call *call, const char *name, struct error *err); // or not found
+// The site and the host that a list is limited to; either may be "", and then so is what is given.
+int verb_list_place(const struct verb_call *call, const char *site, const char *name,
+                    char ret_host_uuid[NAME_UUID_LENGTH + 1], struct error *err);
 
 // The handlers, by file.
 #define VERB_HANDLERS(X)                                                                                               \

@@ -110,16 +110,20 @@ static void patterns_fit_site_host_and_name_and_their_endings(void **state) {
 }
 
 static void what_finds_nothing_is_refused_before_anything(void **state) {
-        static const char *const none[] = {"lyon/kvm1/x*"}, *const typo[] = {"vm0", "vm9"}, *const there[] = {"c*"};
+        static const char *const none[] = {"lyon/kvm1/x*"}, *const typo[] = {"vm0", "vm9"}, *const there[] = {"c*"},
+                                 *const site[] = {"lyon/*"};
         struct error err = ERROR_INIT;
         (void) state;
         tell_vms(2);
         assert_int_equal(ask_for(none, 1, &err), -1);
         assert_error(err, ERROR_NOT_FOUND, "no VM fits lyon/kvm1/x*");
+        assert_int_equal(ask_for(site, 1, &err), -1);
+        assert_error(err, ERROR_NOT_FOUND, "no VM fits lyon/*");
+        assert_string_equal(err.hints[0], "all of a site: 'lyon/*/*'");
         assert_int_equal(ask_for(typo, 2, &err), -1);
         assert_int_equal(err.code, ERROR_NOT_FOUND);
         assert_int_equal(ask_for(there, 1, &err), -1);
-        assert_error(err, ERROR_CONFLICT, "all of them are on nantes/kvm2 already");
+        assert_error(err, ERROR_REFUSED, "all of them are on nantes/kvm2 already");
 }
 
 static void waves_keep_to_what_a_line_bears(void **state) {

@@ -378,6 +378,22 @@ static void lists_show_only_the_sites_that_an_operator_may_see(void **state) {
                 assert_int_equal(reply->vms->n_vms, 2);
                 assert_string_equal(reply->vms->vms[0]->domain->name, "erp");
                 assert_string_equal(reply->vms->vms[1]->domain->name, "mail");
+                verb.state = (char *) "shut off";
+                assert_null(ask(&two.peer, &request)->failure);
+                verb.state = (char *) "off";
+                assert_refused(ask(&two.peer, &request), ERROR_INVALID, "\"off\" is not the state of a VM");
+        }
+        {
+                REQUEST(retired_list, RETIRED_LIST, retired_list, RetiredList)
+                verb.site = (char *) "lyon";
+                assert_null(ask(&two.peer, &request)->failure);
+                verb.site = (char *) "brest";
+                assert_refused(ask(&two.peer, &request), ERROR_NOT_FOUND, "no site brest");
+                verb.site = (char *) "";
+                verb.host = (char *) "nantes/kvm2";
+                assert_int_equal(ask(&two.peer, &request)->failure->code, ERROR_DENIED);
+                verb.host = (char *) "../kvm2";
+                assert_int_equal(ask(&two.peer, &request)->failure->code, ERROR_INVALID);
         }
         {
                 REQUEST(host_list, HOST_LIST, host_list, HostList)
