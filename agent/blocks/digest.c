@@ -83,10 +83,16 @@ void digest_of_pieces(const uint8_t (*hashes)[DIGEST_HASH], size_t length, uint8
         hash_bytes(hashes[0], (length + BLOCKS_PIECE - 1) / BLOCKS_PIECE * DIGEST_HASH, ret_hash);
 }
 
+void digest_block_known(const uint8_t *block, size_t length, const struct grains *grains,
+                        const struct digest_known *known, uint8_t ret_hash[DIGEST_HASH]) {
+        struct digest_known all = *known;
+        digest_pieces(block, length, grains, (uint16_t) ~known->pieces, all.hashes);
+        digest_of_pieces((const uint8_t(*)[DIGEST_HASH]) all.hashes, length, ret_hash);
+}
+
 void digest_block(const uint8_t *block, size_t length, const struct grains *grains, uint8_t ret_hash[DIGEST_HASH]) {
-        uint8_t pieces[BLOCKS_PIECES][DIGEST_HASH];
-        digest_pieces(block, length, grains, UINT16_MAX, pieces);
-        digest_of_pieces((const uint8_t(*)[DIGEST_HASH]) pieces, length, ret_hash);
+        static const struct digest_known none;
+        digest_block_known(block, length, grains, &none, ret_hash);
 }
 
 void digest_zeros(size_t length, uint8_t ret_hash[DIGEST_HASH]) {
@@ -206,6 +212,15 @@ int digest_add(struct digest *digest, uint64_t offset, uint64_t length, const ui
         int result = add_locked(digest, &range, err);
         pthread_mutex_unlock(&digest->mutex);
         return result;
+}
+
+bool digest_has(struct digest *digest, uint64_t offset) {
+        pthread_mutex_lock(&digest->mutex);
+        bool has = offset < digest->next;
+        for (unsigned i = 0; i < digest->n_early && !has; i++)
+                has = offset >= digest->early[i].offset && offset - digest->early[i].offset < digest->early[i].length;
+        pthread_mutex_unlock(&digest->mutex);
+        return has;
 }
 
 static void finish_locked(struct digest *digest) {

@@ -23,6 +23,12 @@ void digest_block(const uint8_t *block, size_t length, const struct grains *grai
 void digest_pieces(const uint8_t *block, size_t length, const struct grains *grains, uint16_t which,
                    uint8_t (*ret_hashes)[DIGEST_HASH]);
 void digest_of_pieces(const uint8_t (*hashes)[DIGEST_HASH], size_t length, uint8_t ret_hash[DIGEST_HASH]);
+struct digest_known { // pieces of a block whose hashes are known, whatever its buffer holds at their places
+        uint16_t pieces;
+        uint8_t hashes[BLOCKS_PIECES][DIGEST_HASH];
+};
+void digest_block_known(const uint8_t *block, size_t length, const struct grains *grains,
+                        const struct digest_known *known, uint8_t ret_hash[DIGEST_HASH]);
 void digest_zeros(size_t length, uint8_t ret_hash[DIGEST_HASH]); // the same of a block that holds nothing
 
 struct digest;
@@ -31,6 +37,7 @@ void digest_free(struct digest *digest);
 // One block (hash) or a range of zeros (hash NULL) that begins at a multiple of BLOCKS_BLOCK and ends at one or at the
 // end of the image. ERROR_PROTOCOL when it overlaps what was there before; ERROR_CANCELLED after digest_stop().
 int digest_add(struct digest *digest, uint64_t offset, uint64_t length, const uint8_t *hash, struct error *err);
+bool digest_has(struct digest *digest, uint64_t offset); // this byte has been added
 // Waits until every byte has been added and gives the result. ERROR_CANCELLED after digest_stop().
 int digest_wait(struct digest *digest, uint8_t ret_hash[DIGEST_BYTES], struct error *err);
 // The same without waiting: ERROR_PROTOCOL that names the first missing byte.

@@ -29,13 +29,18 @@ static size_t grain_end(size_t n, size_t length) {
         return end < length ? end : length;
 }
 
-void grains_find(const uint8_t *block, size_t length, struct grains *ret) {
+void grains_find_in(const uint8_t *block, size_t length, uint16_t pieces, struct grains *ret) {
         struct grains found = {0};
         for (size_t i = 0; i < grains_count(length); i++) {
                 size_t begin = i * BLOCKS_GRAIN;
-                grains_set(&found, i, !holds_nothing(block + begin, grain_end(i + 1, length) - begin));
+                if (pieces >> begin / BLOCKS_PIECE & 1)
+                        grains_set(&found, i, !holds_nothing(block + begin, grain_end(i + 1, length) - begin));
         }
         *ret = found;
+}
+
+void grains_find(const uint8_t *block, size_t length, struct grains *ret) {
+        grains_find_in(block, length, UINT16_MAX, ret);
 }
 
 void grains_fill(struct grains *grains, size_t length) {

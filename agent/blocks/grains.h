@@ -17,6 +17,7 @@ struct grains_run { // neighbours, in bytes from the block's beginning; the last
 };
 // Which grains of a block of 1 to BLOCKS_BLOCK bytes hold anything but zeros.
 void grains_find(const uint8_t *block, size_t length, struct grains *ret);
+void grains_find_in(const uint8_t *block, size_t length, uint16_t pieces, struct grains *ret); // of these alone
 void grains_fill(struct grains *grains, size_t length); // all of a block of this length
 bool grains_empty(const struct grains *grains);
 bool grains_has(const struct grains *grains, size_t n);

@@ -155,19 +155,11 @@ void finder_find(struct finder *finder, struct finder_block *block, uint8_t *buf
         reuse_learn(finder->reuse, count_of(block->named), count_of(block->found), count_of(block->alike));
 }
 
-void finder_again(struct finder *finder, struct finder_block *block, uint8_t *buffer) {
-        struct finder_block again = *block;
-        again.named = block->found;
-        again.found = again.alike = 0;
-        look(finder, &again, buffer);
-        block->found = again.found;
-        if (!block->alike)
-                return;
-        block->alike = read_pieces(&finder->reuse->candidates[block->candidate], block, block->alike, scratch(finder));
-        for (unsigned i = 0; i < BLOCKS_PIECES; i++)
-                if (block->alike >> i & 1)
-                        memcpy(buffer + (size_t) i * BLOCKS_PIECE, finder->scratch + (size_t) i * BLOCKS_PIECE,
-                               names_piece_length(block->length, i));
+const uint8_t *finder_alike(struct finder *finder, struct finder_block *block) {
+        uint8_t *pieces = scratch(finder);
+        if (block->alike)
+                block->alike = read_pieces(&finder->reuse->candidates[block->candidate], block, block->alike, pieces);
+        return pieces;
 }
 
 void finder_check(struct finder *finder, struct finder_block *block, unsigned same, const uint8_t *buffer) {

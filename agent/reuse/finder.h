@@ -29,8 +29,9 @@ void finder_free(struct finder *finder); // NULL is fine
 // Fills in `block`; buffer (blocks_buffer()) then holds the pieces that were found and those that are alike at their
 // places, and anything at the others. prints: of the pieces in `alike`.
 void finder_find(struct finder *finder, struct finder_block *block, uint8_t *buffer, finder_prints ret_prints);
-// The buffer as finder_find() left it, again. What is no longer there is taken out of `found` and `alike`.
-void finder_again(struct finder *finder, struct finder_block *block, uint8_t *buffer);
+// The pieces that are alike, again, at their places in a block of the finder's own, until its next call. What is no
+// longer there is taken out of `alike`.
+const uint8_t *finder_alike(struct finder *finder, struct finder_block *block);
 // The pieces that are alike have been put together in the buffer; of their grains `same` were the candidate's. Those
 // whose name is right are found now; the others (their prints lied, or the candidate has changed meanwhile) have to be
 // asked for whole. None is alike any more.

@@ -30,8 +30,8 @@ enum slot_state { SLOT_FREE, SLOT_ASKED, SLOT_LOOKING, SLOT_WANTED, SLOT_RECOVER
 struct slot {
         enum slot_state state;
         struct finder_block block;
-        uint8_t *buffer;   // what was found, and what is alike; NULL: to be read again
-        struct slot *next; // of those that are asked
+        struct digest_known written; // what was found
+        struct slot *next;           // of those that are asked
 };
 struct answering {
         struct answerer answerer;
@@ -46,9 +46,6 @@ struct answering {
         bool ended;
         struct slot *first, **last;
         struct slot slots[SLOTS];
-        unsigned buffers; // in slots
-        uint8_t *spare[ANSWERING_BUFFERS];
-        unsigned spares;
         struct finder *finders[FINDERS]; // that no stream uses now
         unsigned n_finders;
         uint64_t settled[SETTLED_MAX];
@@ -84,33 +81,10 @@ static int tell(struct answering *answering, Drover__DataWanted *wanted, struct 
         return result;
 }
 
-// Buffers go round: what malloc() has given and got back a thousand times from many threads, it keeps.
-static uint8_t *take_spare(struct answering *answering) {
-        return answering->spares > 0 ? answering->spare[--answering->spares] : NULL;
-}
-
-static void give_spare(struct answering *answering, uint8_t *buffer) {
-        if (buffer && answering->spares < ANSWERING_BUFFERS)
-                answering->spare[answering->spares++] = buffer;
-        else
-                free(buffer);
-}
-
-static void drop_buffer(struct answering *answering, struct slot *slot) {
-        if (slot->buffer)
-                answering->buffers--;
-        give_spare(answering, steal(&slot->buffer));
-}
-
-static void slot_clear(struct answering *answering, struct slot *slot) {
-        drop_buffer(answering, slot);
-        *slot = (struct slot){0};
-}
-
 // The slot is free from now on: the source may name another block that needs it as soon as it is told.
 static int settle(struct answering *answering, struct slot *slot, struct error *err) {
         answering->settled[answering->n_settled++] = slot->block.offset;
-        slot_clear(answering, slot);
+        *slot = (struct slot){0};
         bool more = answering->first && answering->n_settled < SETTLED_MAX;
         return more ? 0 : tell(answering, NULL, err);
 }
@@ -147,17 +121,25 @@ static void count_reused(struct answering *answering, uint64_t grains, uint64_t 
 static int complete(struct answering *answering, struct slot *slot, struct parcel *parcel, struct error *err) {
         struct finder_block *block = &slot->block;
         clear_unnamed(block, parcel->buffer);
-        parcel->kind = PARCEL_BLOCK;
-        parcel->offset = block->offset;
-        parcel->length = block->length;
         count_reused(answering, (uint64_t) __builtin_popcount(block->named) * NAMES_GRAINS, block->length);
         pthread_mutex_unlock(&answering->mutex);
-        grains_find(parcel->buffer, block->length, &parcel->grains);
         int result = receiving_found(answering->receiving, parcel, err);
         if (result < 0)
                 pipeline_give_back(answering->flow->pipeline, parcel);
         pthread_mutex_lock(&answering->mutex);
         return result < 0 ? -1 : settle(answering, slot, err);
+}
+
+// Reads and, of a block of which something is lacking, writes what is found. The slot is this thread's meanwhile.
+static int find(struct answering *answering, struct finder *finder, struct slot *slot, struct parcel *parcel,
+                finder_prints prints, struct error *err) {
+        struct finder_block *block = &slot->block;
+        finder_find(finder, block, parcel->buffer, prints);
+        parcel->offset = block->offset;
+        parcel->length = block->length;
+        if (finder_missing(block) == 0 || block->found == 0)
+                return 0;
+        return receiving_part(answering->receiving, parcel, block->found, &slot->written, err);
 }
 
 static int look(struct answering *answering, struct finder *finder, struct slot *slot, struct error *err) {
@@ -166,22 +148,14 @@ static int look(struct answering *answering, struct finder *finder, struct slot 
         slot->state = SLOT_LOOKING;
         pthread_mutex_unlock(&answering->mutex);
         struct parcel *parcel = pipeline_take(pipeline);
-        if (parcel)
-                finder_find(finder, &slot->block, parcel->buffer, *prints);
+        int result = parcel ? find(answering, finder, slot, parcel, *prints, err)
+                            : error_set(err, ERROR_CANCELLED, "stopped");
         pthread_mutex_lock(&answering->mutex);
-        int result;
-        if (!parcel) {
-                result = error_set(err, ERROR_CANCELLED, "stopped");
-        } else if (finder_missing(&slot->block) == 0) {
+        if (result == 0 && finder_missing(&slot->block) == 0) {
                 result = complete(answering, slot, parcel, err);
-        } else {
-                if (slot->block.found | slot->block.alike && answering->buffers < ANSWERING_BUFFERS) {
-                        slot->buffer = parcel->buffer;
-                        parcel->buffer = take_spare(answering);
-                        answering->buffers++;
-                }
+        } else if (parcel) {
                 pipeline_give_back(pipeline, parcel);
-                result = want(answering, slot, *prints, err);
+                result = result < 0 ? -1 : want(answering, slot, *prints, err);
         }
         free(prints);
         return result;
@@ -248,6 +222,10 @@ static int take_named(struct answering *answering, const Drover__DataNamed *name
                         memcpy(slot->block.names[i], name, NAMES_BYTES);
                         name += NAMES_BYTES;
                 }
+        // After it was noted as named (see receiving.c): what is there already is not to be overwritten.
+        if (digest_has(answering->flow->digest, named->offset))
+                return error_set(err, ERROR_PROTOCOL, "the source names the block at %llu, which it has sent",
+                                 (unsigned long long) named->offset);
         *answering->last = slot;
         answering->last = &slot->next;
         return 0;
@@ -265,56 +243,65 @@ static int ask(struct answerer *answerer, const Drover__DataNames *names, struct
 }
 
 // ---- what has come
-// Puts together what has come and what was found. Returns the grains that were found.
-static unsigned merge(const struct finder_block *block, struct parcel *parcel, const uint8_t *found,
-                      unsigned *ret_alike) {
-        uint16_t there = block->found | block->alike;
+// Puts what came to what is written and what is alike, which is in `theirs`. Returns the grains that did not travel;
+// *ret_same: those of them that are the candidate's.
+static unsigned merge(const struct slot *slot, struct parcel *parcel, const uint8_t *theirs, unsigned *ret_same) {
         unsigned n = 0;
-        *ret_alike = 0;
-        for (size_t i = 0; i < grains_count(block->length); i++) {
-                size_t begin = i * BLOCKS_GRAIN, left = block->length - begin;
+        *ret_same = 0;
+        for (size_t i = 0; i < grains_count(slot->block.length); i++) {
+                size_t begin = i * BLOCKS_GRAIN, left = slot->block.length - begin;
                 size_t length = left < BLOCKS_GRAIN ? left : BLOCKS_GRAIN;
-                if (grains_has(&parcel->grains, i))
+                if (slot->written.pieces >> i / NAMES_GRAINS & 1) {
+                        n++;
+                } else if (grains_has(&parcel->grains, i)) {
                         continue;
-                if (!(there >> i / NAMES_GRAINS & 1)) {
+                } else if (slot->block.alike >> i / NAMES_GRAINS & 1) {
+                        memcpy(parcel->buffer + begin, theirs + begin, length);
+                        ++*ret_same;
+                        n++;
+                } else {
                         memset(parcel->buffer + begin, 0, length);
-                        continue;
                 }
-                memcpy(parcel->buffer + begin, found + begin, length);
-                *ret_alike += block->alike >> i / NAMES_GRAINS & 1;
-                n++;
         }
         return n;
 }
 
-// true: the buffer holds the block, as far as names tell. found: a buffer for what is to be read again; NULL: the slot
-// has it.
-static bool put_together(struct answering *answering, struct slot *slot, struct parcel *parcel, struct finder *finder,
-                         uint8_t *found) {
+// true: the block is whole, as far as names tell.
+static bool put_together(struct answering *answering, struct slot *slot, struct parcel *parcel, struct finder *finder) {
         struct finder_block *block = &slot->block;
-        uint16_t came = finder_missing(block) & (uint16_t) ~block->alike;
         uint16_t alike = block->alike;
         unsigned same;
-        if (found)
-                finder_again(finder, block, found);
-        if (alike != block->alike || (finder_missing(block) & (uint16_t) ~alike) != came)
+        const uint8_t *theirs = alike ? finder_alike(finder, block) : NULL;
+        if (block->alike != alike)
                 return false;
-        unsigned grains = merge(block, parcel, found ? found : slot->buffer, &same);
-        finder_check(finder, block, same, parcel->buffer);
-        if (finder_missing(block) != came)
+        unsigned grains = merge(slot, parcel, theirs, &same);
+        if (alike)
+                finder_check(finder, block, same, parcel->buffer);
+        if ((block->found & alike) != alike)
                 return false;
         count_reused(answering, grains, block->length);
         return true;
 }
 
-// As if nothing of it had been found.
+// As if nothing were alike.
 static int ask_again(struct answering *answering, struct slot *slot, struct error *err) {
-        drop_buffer(answering, slot);
-        slot->block.found = slot->block.alike = 0;
+        slot->block.found = slot->written.pieces;
+        slot->block.alike = 0;
         return want(answering, slot, NULL, err);
 }
 
-static int recover(struct answerer *answerer, struct parcel *parcel, struct error *err) {
+static struct finder *take_finder(struct answering *answering) {
+        return answering->n_finders > 0 ? answering->finders[--answering->n_finders] : finder_new(answering->reuse);
+}
+
+static void give_finder(struct answering *answering, struct finder *finder) {
+        if (answering->n_finders < FINDERS)
+                answering->finders[answering->n_finders++] = finder;
+        else
+                finder_free(finder);
+}
+
+static int recover(struct answerer *answerer, struct parcel *parcel, struct digest_known *ret, struct error *err) {
         struct answering *answering = (struct answering *) answerer;
         struct slot *slot = slot_of(answering, parcel->offset);
         char text[UNITS_TEXT_MAX];
@@ -326,23 +313,24 @@ static int recover(struct answerer *answerer, struct parcel *parcel, struct erro
                                  units_format_size(parcel->offset, text));
         }
         slot->state = SLOT_RECOVERING;
-        struct finder *finder = answering->n_finders > 0 ? answering->finders[--answering->n_finders] : NULL;
-        uint8_t *found = slot->buffer ? NULL : take_spare(answering);
+        struct finder *finder = take_finder(answering);
         pthread_mutex_unlock(&answering->mutex);
-        if (!finder)
-                finder = finder_new(answering->reuse);
-        if (!slot->buffer && !found)
-                found = blocks_buffer();
-        bool right = put_together(answering, slot, parcel, finder, found);
+        bool right = put_together(answering, slot, parcel, finder);
+        *ret = slot->written;
         pthread_mutex_lock(&answering->mutex);
-        give_spare(answering, found);
-        if (answering->n_finders < FINDERS)
-                answering->finders[answering->n_finders++] = finder;
-        else
-                finder_free(finder);
+        give_finder(answering, finder);
         int result = right ? settle(answering, slot, err) : ask_again(answering, slot, err);
         pthread_mutex_unlock(&answering->mutex);
         return result < 0 ? -1 : right;
+}
+
+static bool is_out(struct answerer *answerer, uint64_t offset) {
+        struct answering *answering = (struct answering *) answerer;
+        struct slot *slot = slot_of(answering, offset);
+        pthread_mutex_lock(&answering->mutex);
+        bool out = slot->state != SLOT_FREE && slot->block.offset == offset;
+        pthread_mutex_unlock(&answering->mutex);
+        return out;
 }
 
 // ----
@@ -371,7 +359,7 @@ static int begin(struct answerer *answerer, struct receiving *receiving, struct 
         return 0;
 }
 
-static const struct answerer_ops ops = {.begin = begin, .ask = ask, .recover = recover, .end = end};
+static const struct answerer_ops ops = {.begin = begin, .ask = ask, .recover = recover, .is_out = is_out, .end = end};
 
 struct answerer *answering_new(struct reuse *reuse) {
         struct answering *answering = new (struct answering);
@@ -387,10 +375,6 @@ void answering_free(struct answerer *answerer) {
         struct answering *answering = (struct answering *) answerer;
         if (!answering)
                 return;
-        for (unsigned i = 0; i < SLOTS; i++)
-                slot_clear(answering, &answering->slots[i]);
-        while (answering->spares > 0)
-                free(answering->spare[--answering->spares]);
         while (answering->n_finders > 0)
                 finder_free(answering->finders[--answering->n_finders]);
         pthread_cond_destroy(&answering->asked);

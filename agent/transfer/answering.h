@@ -2,14 +2,13 @@
 #pragma once
 /*
  * The answerer of a transfer from another host (answerer.h says how it is plugged in): two threads look for what the
- * source names (agent/reuse/finder). What is found of a block that lacks something waits in a buffer, for as many
- * blocks as there are buffers; of the others it is read, and checked, again when the rest has come. Every block that
- * was named is settled in the end: the source is told. Owned by whoever calls transfer_receive(), as is the reuse.
+ * source names (agent/reuse/finder). What is found of a block that lacks something is written before the source is told
+ * what is lacking, so that no block waits in memory and nothing is read twice, but for pieces that are alike. Every
+ * block that was named is settled in the end: the source is told. Owned by whoever calls transfer_receive(), as is the
+ * reuse.
  */
 #include "agent/reuse/reuse.h"
 #include "agent/transfer/answerer.h"
-
-#define ANSWERING_BUFFERS 12u
 
 struct answerer *answering_new(struct reuse *reuse);
 void answering_free(struct answerer *answerer); // after the transfer; NULL is fine

@@ -6,16 +6,12 @@
  *
  * How it is plugged in: sender.c makes an asker when the sink has said that it has other images (have_has_other()),
  * and gives it to the readers. A reader offers each block that is to be sent, nearly in order, hashed and counted in
- * the digest. The asker refuses it (it travels whole) or takes it, and names it to the sink with talk_post(); the
- * conversation's thread hands in each answer. Then the asker puts the parcel into the flow's pipeline, with `answered`
- * set, `grains` reduced to what is to travel, and `zeros` saying which of the others hold nothing; or gives it back,
- * when the sink has all of it. Before the image's end settle() waits until no parcel is out (flow_tick(), so that a
- * flow that stops is noticed). Parcels are the pipeline's fixed set: an asker that would keep more than
- * ASKER_PARCELS_MAX keeps offsets instead and reads the block again (source_read()).
+ * the digest. The asker refuses it (it travels whole) or takes it, names it to the sink with talk_post(), and gives its
+ * parcel back; the conversation's thread hands in each answer. What the sink lacks the asker reads again and puts into
+ * the flow's pipeline, with `answered` set and `grains` reduced to what is to travel. Before the image's end settle()
+ * waits until nothing is out (flow_tick(), so that a flow that stops is noticed).
  */
 #include "agent/transfer/flow.h"
-
-#define ASKER_PARCELS_MAX 4u
 
 struct asker;
 struct asker_ops {

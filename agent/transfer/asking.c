@@ -31,7 +31,6 @@ struct slot {
         uint16_t named, lacking, alike;
         uint8_t hash[DIGEST_HASH];
         uint8_t *prints; // of the pieces in alike, one after another
-        uint8_t *buffer; // NULL: not kept
 };
 struct batch {
         unsigned n;
@@ -50,10 +49,8 @@ struct asking {
         struct worth worth;
         uint64_t told_ms; // what came of it
         struct slot slots[SLOTS];
-        unsigned out, lacking, buffers; // blocks
+        unsigned out, lacking; // blocks
         struct batch batch;
-        uint8_t *spare[ASKING_BUFFERS]; // buffers that were kept, for the next ones
-        unsigned spares;
 };
 
 static struct slot *slot_of(struct asking *asking, uint64_t block) {
@@ -128,26 +125,12 @@ static int name(struct asking *asking, struct parcel *parcel, struct error *err)
         pthread_mutex_lock(&asking->mutex);
         worth_named(&asking->worth, slot->length, took);
         slot->state = SLOT_NAMED;
-        if (asking->buffers < ASKING_BUFFERS) {
-                slot->buffer = parcel->buffer;
-                parcel->buffer = asking->spares > 0 ? asking->spare[--asking->spares] : NULL;
-                asking->buffers++;
-        }
         pipeline_give_back(asking->flow->pipeline, parcel);
         add_to_batch(asking, slot, (const uint8_t(*)[NAMES_BYTES]) names);
         return asking->batch.n == ASKING_BATCH ? flush(asking, err) : 0;
 }
 
 // ---- sending what is lacking
-static void drop_buffer(struct asking *asking, struct slot *slot) {
-        if (!slot->buffer)
-                return;
-        asking->buffers--;
-        if (asking->spares < ASKING_BUFFERS)
-                asking->spare[asking->spares++] = steal(&slot->buffer);
-        free(steal(&slot->buffer));
-}
-
 static struct slot *find_lacking(struct asking *asking) {
         struct slot *first = NULL;
         for (unsigned i = 0; i < SLOTS && asking->lacking > 0; i++) {
@@ -170,16 +153,12 @@ static void reduce_alike(const struct slot *slot, struct parcel *parcel, unsigne
 // Only what the sink lacks.
 static void reduce(const struct slot *slot, struct parcel *parcel) {
         const uint8_t *prints = slot->prints;
-        grains_find(parcel->buffer, slot->length, &parcel->grains);
-        for (unsigned i = 0; i < BLOCKS_PIECES; i++) {
+        grains_find_in(parcel->buffer, slot->length, slot->lacking, &parcel->grains);
+        for (unsigned i = 0; i < BLOCKS_PIECES; i++)
                 if (slot->alike >> i & 1) {
                         reduce_alike(slot, parcel, i, prints);
                         prints += PRINTS;
-                } else if (!(slot->lacking >> i & 1)) {
-                        for (size_t k = 0; k < NAMES_GRAINS; k++)
-                                grains_set(&parcel->grains, (size_t) i * NAMES_GRAINS + k, false);
                 }
-        }
 }
 
 // What of the block need not travel, in grains.
@@ -193,17 +172,32 @@ static unsigned saved_of(const struct slot *slot, const struct parcel *parcel) {
         return named > sent ? named - sent : 0;
 }
 
+static bool lacks(const struct slot *slot, size_t piece) {
+        return piece < BLOCKS_PIECES && slot->lacking >> piece & 1;
+}
+
+// The pieces that are lacking, to their places; a gap that is read faster than another read begins is read along.
+static int read_lacking(struct source *source, const struct slot *slot, uint8_t *buffer, struct error *err) {
+        for (size_t i = 0, end; i < BLOCKS_PIECES; i = end + 1) {
+                for (end = i; lacks(slot, end) || (end > i && (lacks(slot, end + 1) || lacks(slot, end + 2)));)
+                        end++;
+                size_t begin = i * BLOCKS_PIECE, last = end * BLOCKS_PIECE;
+                if (last > slot->length)
+                        last = slot->length;
+                if (end > i &&
+                    source_read(source, slot->block * BLOCKS_BLOCK + begin, buffer + begin, last - begin, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
 static int fill(struct asking *asking, struct slot *slot, struct parcel *parcel, struct error *err) {
         parcel->kind = PARCEL_BLOCK;
         parcel->offset = slot->block * BLOCKS_BLOCK;
         parcel->length = slot->length;
         parcel->answered = true;
         memcpy(parcel->hash, slot->hash, DIGEST_HASH);
-        if (slot->buffer) {
-                uint8_t *buffer = parcel->buffer;
-                parcel->buffer = slot->buffer;
-                slot->buffer = buffer;
-        } else if (source_read(asking->source, parcel->offset, parcel->buffer, slot->length, err) < 0)
+        if (read_lacking(asking->source, slot, parcel->buffer, err) < 0)
                 return -1;
         reduce(slot, parcel);
         return 0;
@@ -226,7 +220,6 @@ static int send_lacking(struct asking *asking, struct slot *slot, struct error *
         int result = parcel ? fill(asking, slot, parcel, err) : error_set(err, ERROR_CANCELLED, "stopped");
         unsigned saved = result == 0 ? saved_of(slot, parcel) : 0;
         pthread_mutex_lock(&asking->mutex);
-        drop_buffer(asking, slot);
         free(steal(&slot->prints));
         slot->state = SLOT_SENT;
         if (result == 0) {
@@ -343,8 +336,7 @@ static int settle(struct asker *asker, struct error *err) {
 }
 
 // ---- answers
-static void slot_clear(struct asking *asking, struct slot *slot) {
-        drop_buffer(asking, slot);
+static void slot_clear(struct slot *slot) {
         free(slot->prints);
         *slot = (struct slot){0};
 }
@@ -354,7 +346,7 @@ static void settled(struct asking *asking, struct slot *slot) {
                 learn(asking, slot, (unsigned) __builtin_popcount(slot->named) * NAMES_GRAINS);
                 atomic_fetch_add(&asking->flow->bytes_done, slot->length);
         }
-        slot_clear(asking, slot);
+        slot_clear(slot);
         asking->out--;
 }
 
@@ -407,9 +399,7 @@ static int answer(struct asker *asker, const Drover__DataWants *wants, struct er
 static void asking_free(struct asker *asker) {
         struct asking *asking = (struct asking *) asker;
         for (unsigned i = 0; i < SLOTS; i++)
-                slot_clear(asking, &asking->slots[i]);
-        while (asking->spares > 0)
-                free(asking->spare[--asking->spares]);
+                slot_clear(&asking->slots[i]);
         pthread_cond_destroy(&asking->changed);
         pthread_mutex_destroy(&asking->mutex);
         free(asking);

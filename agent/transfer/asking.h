@@ -2,9 +2,8 @@
 #pragma once
 /*
  * The asker of a transfer over the network (asker.h says how it is plugged in): names blocks, in batches, and sends
- * what the sink lacks of them. What is out (named and not settled) lies within ASKING_SPAN blocks, so that neither
- * end's memory grows; the buffers of the first ASKING_BUFFERS are kept, the others are read again when something of
- * them is lacking. Every block that was named is settled in the end: the sink says so.
+ * what the sink lacks of them. What is out (named and not settled) lies within ASKING_SPAN blocks, and none of it is
+ * kept: what the sink lacks is read a second time. Every block that was named is settled in the end: the sink says so.
  */
 #include "agent/blocks/source.h"
 #include "agent/transfer/asker.h"
@@ -12,9 +11,8 @@
 #include "agent/transfer/recall.h"
 #include "agent/transfer/talk.h"
 
-#define ASKING_SPAN    192u // blocks; less than DIGEST_EARLY_MAX, or the sink's digest would wait for what it waits for
-#define ASKING_BUFFERS 12u
-#define ASKING_BATCH   8u // blocks in a message
+#define ASKING_SPAN  192u // blocks; less than DIGEST_EARLY_MAX, or the sink's digest would wait for what it waits for
+#define ASKING_BATCH 8u   // blocks in a message
 
 // The source is asked from the readers' threads. free it by its ops.
 // `recalled` keeps what the link takes for the next attempt.

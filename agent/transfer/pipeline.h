@@ -21,6 +21,7 @@ struct parcel {
         uint8_t hash[DIGEST_HASH]; // of a block
         struct grains grains;      // that hold anything (at the source: that are to be sent)
         bool answered;             // the sink has said what it lacks of it (agent/transfer/asker.h)
+        uint16_t written;          // at the sink: pieces that are on the disk already; the buffer has them not
 };
 
 struct pipeline;

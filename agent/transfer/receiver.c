@@ -6,7 +6,6 @@
 #include "agent/transfer/copy.h"
 #include "agent/transfer/receiving.h"
 #include "agent/transfer/talk.h"
-#include "agent/transfer/writers.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <string.h>
@@ -47,7 +46,6 @@ static int begin(struct receiver *receiver, struct error *err) {
         const struct transfer_target *target = receiver->target;
         receiver->begun = true;
         flow_set_digest(flow, digest_new(flow->bytes_total));
-        receiver->receiving.verified = receiver->writers.verified;
         if (target->answerer) {
                 if (target->answerer->ops->begin(target->answerer, &receiver->receiving, &receiver->talk, err) < 0)
                         return -1;
@@ -170,8 +168,8 @@ static int run(struct receiver *receiver, Drover__TransferResult **ret, struct e
         struct flow *flow = &copy->flow;
         flow_set_pipeline(flow, pipeline_new(PARCELS + copy->order.streams));
         talk_init(&receiver->talk, flow, copy->channels[0], "the source");
-        receiving_init(&receiver->receiving, flow, copy->order.streams - 1);
         writers_init(&receiver->writers, flow, receiver->target->sink);
+        receiving_init(&receiver->receiving, flow, &receiver->writers, copy->order.streams - 1);
         int result = flow_run(flow, copy->order.streams + WRITERS_THREADS, work, receiver, err);
         if (result == 0) {
                 flow_report(flow, true);

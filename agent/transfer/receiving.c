@@ -23,9 +23,10 @@ struct stream {
         bool ended;
 };
 
-void receiving_init(struct receiving *receiving, struct flow *flow, unsigned streams) {
+void receiving_init(struct receiving *receiving, struct flow *flow, struct writers *writers, unsigned streams) {
         memset(receiving, 0, sizeof *receiving);
         receiving->flow = flow;
+        receiving->writers = writers;
         atomic_init(&receiving->running, streams);
         pthread_mutex_init(&receiving->mutex, NULL);
         flow_condition(&receiving->changed);
@@ -103,50 +104,63 @@ static void clear_the_rest(struct parcel *parcel) {
                 memset(parcel->buffer + run.begin, 0, run.end - run.begin);
 }
 
-static int check_content(const struct parcel *parcel, struct error *err) {
+static int check_content(const struct parcel *parcel, const struct digest_known *known, struct error *err) {
         char text[UNITS_TEXT_MAX];
         uint8_t hash[DIGEST_HASH];
-        digest_block(parcel->buffer, (size_t) parcel->length, &parcel->grains, hash);
+        digest_block_known(parcel->buffer, (size_t) parcel->length, &parcel->grains, known, hash);
         if (memcmp(hash, parcel->hash, DIGEST_HASH) == 0)
                 return 0;
         return error_set(err, ERROR_CORRUPT, "the block at %s is not what the source read",
                          units_format_size(parcel->offset, text));
 }
 
-// Added to the digest before it is written: a block that comes twice is refused and overwrites nothing.
+// Added to the digest before it is written: a block that comes twice is refused and overwrites nothing. Whoever names a
+// block looks into the digest after it is noted as named, so one of the two sees the other.
 static int hand_on(struct receiving *receiving, struct parcel *parcel, struct error *err) {
         struct flow *flow = receiving->flow;
+        struct answerer *answerer = receiving->answerer;
         if (fault_point("agent.receive.block", err) < 0 ||
             digest_add(flow->digest, parcel->offset, parcel->length, parcel->hash, err) < 0)
                 return -1;
+        if (!parcel->answered && answerer && answerer->ops->is_out(answerer, parcel->offset))
+                return error_set(err, ERROR_PROTOCOL, "the block at %llu comes while it is asked about",
+                                 (unsigned long long) parcel->offset);
         parcel->kind = PARCEL_BLOCK;
         pipeline_put(flow->pipeline, parcel);
         return 0;
 }
 
-int receiving_complete(struct receiving *receiving, struct parcel *parcel, struct error *err) {
-        return check_content(parcel, err) < 0 ? -1 : hand_on(receiving, parcel, err);
-}
-
 int receiving_found(struct receiving *receiving, struct parcel *parcel, struct error *err) {
+        parcel->answered = true;
+        parcel->written = 0;
+        grains_find(parcel->buffer, (size_t) parcel->length, &parcel->grains);
         digest_block(parcel->buffer, (size_t) parcel->length, &parcel->grains, parcel->hash);
         return hand_on(receiving, parcel, err);
 }
 
+int receiving_part(struct receiving *receiving, struct parcel *parcel, uint16_t pieces, struct digest_known *ret,
+                   struct error *err) {
+        grains_find_in(parcel->buffer, (size_t) parcel->length, pieces, &parcel->grains);
+        digest_pieces(parcel->buffer, (size_t) parcel->length, &parcel->grains, pieces, ret->hashes);
+        ret->pieces = pieces;
+        return writers_part(receiving->writers, parcel, pieces, err);
+}
+
 // What was found here is put to what has come. 1: the block is whole; 0: it will come again; -1.
-static int recover(struct stream *stream, struct parcel *parcel, struct error *err) {
+static int recover(struct stream *stream, struct parcel *parcel, struct digest_known *known, struct error *err) {
         struct answerer *answerer = stream->receiving->answerer;
         if (!answerer)
                 return error_set(err, ERROR_PROTOCOL, "the block at %llu answers what nobody asked",
                                  (unsigned long long) parcel->offset);
-        int whole = answerer->ops->recover(answerer, parcel, err);
+        int whole = answerer->ops->recover(answerer, parcel, known, err);
         if (whole > 0)
-                grains_find(parcel->buffer, (size_t) parcel->length, &parcel->grains);
+                grains_find_in(parcel->buffer, (size_t) parcel->length, (uint16_t) ~known->pieces, &parcel->grains);
         return whole;
 }
 
 static int receive_block(struct stream *stream, const Drover__DataBlock *block, struct parcel *parcel,
                          struct error *err) {
+        struct digest_known known = {0};
         if (check_block(stream->receiving->flow, block, parcel, err) < 0)
                 return -1;
         parcel->offset = stream->offset = block->offset;
@@ -157,13 +171,14 @@ static int receive_block(struct stream *stream, const Drover__DataBlock *block, 
         if ((coded ? read_coded(stream, block, parcel, err) : read_plain(stream, parcel, err)) < 0)
                 return -1;
         if (block->answered) {
-                int whole = recover(stream, parcel, err);
+                int whole = recover(stream, parcel, &known, err);
                 if (whole <= 0)
                         return whole;
         } else {
                 clear_the_rest(parcel);
         }
-        return receiving_complete(stream->receiving, parcel, err) < 0 ? -1 : 1;
+        parcel->written = known.pieces;
+        return check_content(parcel, &known, err) < 0 || hand_on(stream->receiving, parcel, err) < 0 ? -1 : 1;
 }
 
 // ---- the other messages; 1: the parcel has been handed on
@@ -185,7 +200,8 @@ static int keep_block(struct stream *stream, uint64_t n, struct error *err) {
         struct flow *flow = stream->receiving->flow;
         uint8_t hash[VERIFIED_HASH];
         uint64_t offset = n * BLOCKS_BLOCK, left = flow->bytes_total - offset;
-        if (!stream->receiving->verified || !verified_get(stream->receiving->verified, n, hash))
+        const struct verified *verified = stream->receiving->writers->verified;
+        if (!verified || !verified_get(verified, n, hash))
                 return error_set(err, ERROR_PROTOCOL, "the source keeps the block at %llu, which is not here",
                                  (unsigned long long) offset);
         return digest_add(flow->digest, offset, left < BLOCKS_BLOCK ? left : BLOCKS_BLOCK, hash, err);

@@ -72,11 +72,13 @@ static int zero_gap(struct writers *writers, const struct parcel *parcel, size_t
         return sink_zero(writers->sink, parcel->offset + begin, end - begin, err);
 }
 
-static int write_block(struct writers *writers, const struct parcel *parcel, struct error *err) {
+// Of the block, what lies from `first` to `last`: its grains, and zeros where it has none.
+static int write_range(struct writers *writers, const struct parcel *parcel, size_t first, size_t last,
+                       struct error *err) {
         struct grains_run run;
-        size_t length = (size_t) parcel->length, at = 0, begin = 0, end = 0;
-        while (grains_next(&parcel->grains, length, true, &at, &run)) {
-                if (end > 0 && run.begin - end < GAP) {
+        size_t at = first, begin = first, end = first;
+        while (grains_next(&parcel->grains, last, true, &at, &run)) {
+                if (end > first && run.begin - end < GAP) {
                         end = run.end;
                         continue;
                 }
@@ -88,11 +90,33 @@ static int write_block(struct writers *writers, const struct parcel *parcel, str
         }
         if (end > begin && write_runs(writers, parcel, begin, end, err) < 0)
                 return -1;
-        if (zero_gap(writers, parcel, end, length, err) < 0)
+        return zero_gap(writers, parcel, end, last, err);
+}
+
+static int write_pieces(struct writers *writers, const struct parcel *parcel, uint16_t pieces, struct error *err) {
+        size_t length = (size_t) parcel->length;
+        for (size_t i = 0, end; i < BLOCKS_PIECES && i * BLOCKS_PIECE < length; i = end + 1) {
+                for (end = i; end < BLOCKS_PIECES && pieces >> end & 1;)
+                        end++;
+                size_t last = end * BLOCKS_PIECE < length ? end * BLOCKS_PIECE : length;
+                if (end > i && write_range(writers, parcel, i * BLOCKS_PIECE, last, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static int write_block(struct writers *writers, const struct parcel *parcel, struct error *err) {
+        if (write_pieces(writers, parcel, (uint16_t) ~parcel->written, err) < 0)
                 return -1;
         if (writers->verified)
                 verified_note(writers->verified, parcel->offset / BLOCKS_BLOCK, parcel->hash);
         return 0;
+}
+
+int writers_part(struct writers *writers, const struct parcel *parcel, uint16_t pieces, struct error *err) {
+        if (forget(writers, parcel->offset, parcel->length, err) < 0)
+                return -1;
+        return write_pieces(writers, parcel, pieces, err);
 }
 
 static int write_parcel(struct writers *writers, const struct parcel *parcel, struct error *err) {

@@ -34,5 +34,8 @@ void writers_fini(struct writers *writers);
 int writers_begin(struct writers *writers, uint64_t bytes, int verified_fd, const char *image, struct error *err);
 // The same on the syncer's thread, because a disk may take its time; the conversation is woken when it has begun.
 void writers_want(struct writers *writers, uint64_t bytes, int verified_fd, const char *image);
+// From any thread, once it has begun: writes these pieces of a block, of which the others come later. It is not
+// recorded before they have, as a parcel that has these in `written`; when that is put, this has to be over.
+int writers_part(struct writers *writers, const struct parcel *parcel, uint16_t pieces, struct error *err);
 // Thread n of WRITERS_THREADS: the last one is the syncer. Fails the flow; wakes the conversation when all is settled.
 void writers_work(struct writers *writers, unsigned n);

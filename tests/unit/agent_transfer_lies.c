@@ -75,8 +75,8 @@ static void hear_wants(struct asked *asked, uint32_t missing, uint32_t alike) {
         proto_free(&envelope->base);
 }
 
-// A block that was asked for, without the pieces in this mask; what travels is plain.
-static void say_answer(struct asked *asked, const uint8_t *bytes, uint32_t without) {
+// The first block, without the pieces in this mask; what travels is plain.
+static void say_first(struct asked *asked, const uint8_t *bytes, uint32_t without, bool answered) {
         struct grains grains;
         uint8_t hash[DIGEST_HASH], packed[GRAINS_BYTES];
         grains_fill(&grains, MIB);
@@ -88,7 +88,7 @@ static void say_answer(struct asked *asked, const uint8_t *bytes, uint32_t witho
         Drover__DataBlock block = a_block(0, MIB);
         block.hash.data = hash;
         block.grains.data = packed;
-        block.answered = true;
+        block.answered = answered;
         block.coded_bytes = (uint32_t) grains_bytes(&grains, MIB);
         SAY(asked->liar.stream, block, BLOCK, &block);
         for (unsigned i = 0; i < BLOCKS_PIECES; i++)
@@ -99,10 +99,16 @@ static void say_answer(struct asked *asked, const uint8_t *bytes, uint32_t witho
         assert_int_equal(channel_flush(asked->liar.stream, NULL), 0);
 }
 
-static void assert_nothing_written(const struct asked *asked) {
-        struct stat status;
-        assert_int_equal(fstat(asked->again, &status), 0);
-        assert_int_equal(status.st_blocks, 0);
+static void say_answer(struct asked *asked, const uint8_t *bytes, uint32_t without) {
+        say_first(asked, bytes, without, true);
+}
+
+// Of what it looks in, this piece is not in what becomes the source's image.
+static void assert_not_written(const struct asked *asked, unsigned piece) {
+        static const uint8_t nothing[BLOCKS_PIECE];
+        static uint8_t there[BLOCKS_PIECE];
+        assert_int_equal(pread(asked->again, there, sizeof there, (off_t) piece * BLOCKS_PIECE), sizeof there);
+        assert_memory_equal(there, nothing, sizeof there);
 }
 
 // It would see in its own image what stands at that place in another one's.
@@ -117,14 +123,14 @@ static void what_a_source_cannot_name_it_does_not_get(void **state) {
         say_names(&asked, 0, 0xffff, guess);
         hear_wants(&asked, 1u << 3, 1u << 3);
         say_answer(&asked, guess, 0xffff); // "every grain of it is the same as yours"
-        hear_wants(&asked, 0xffff, 0);     // asked for whole, as if nothing had been found
-        assert_nothing_written(&asked);
-        say_answer(&asked, guess, 1u << 3); // again without
+        hear_wants(&asked, 1u << 3, 0);    // asked for as if nothing were alike
+        assert_not_written(&asked, 3);
+        say_answer(&asked, guess, 0xffff); // again without
         RIG_UNTIL(atomic_load(&asked.liar.victim->ended));
         struct rig_side *victim = asked.liar.victim;
         part(&asked.liar);
         rig_assert_failed(victim, ERROR_CORRUPT, "vda: the block at 0 B is not what the source read");
-        assert_nothing_written(&asked);
+        assert_not_written(&asked, 3);
         part_sink(&asked, answerer);
 }
 
@@ -174,8 +180,8 @@ static void an_answer_for_another_block_is_refused(void **state) {
         part_sink(&asked, answerer);
 }
 
-// Found here, and sent as well: it counts once, and the image cannot be made whole with it twice.
-static void a_block_that_was_named_and_sent_comes_twice(void **state) {
+// What is found is written before the rest has come: never over what has come already.
+static void a_block_that_is_there_cannot_be_named(void **state) {
         (void) state;
         struct asked asked;
         meet_sink(&asked, 2 * MIB);
@@ -183,7 +189,22 @@ static void a_block_that_was_named_and_sent_comes_twice(void **state) {
         say_names(&asked, 0, 0xffff, content);
         hear_wants(&asked, 0, 0);
         say_names(&asked, 0, 0xffff, content);
-        assert_found_out(&asked.liar, ERROR_PROTOCOL, "the range at 0 B came twice");
+        assert_found_out(&asked.liar, ERROR_PROTOCOL, "the source names the block at 0, which it has sent");
+        part_sink(&asked, answerer);
+}
+
+static void a_block_that_is_asked_about_does_not_come_whole(void **state) {
+        (void) state;
+        static uint8_t unknown[MIB];
+        struct asked asked;
+        meet_sink(&asked, 2 * MIB);
+        struct answerer *answerer = asked.liar.victim->answerer;
+        memcpy(unknown, content, sizeof unknown);
+        unknown[MIB - 1] ^= 1;
+        say_names(&asked, 0, 0xffff, unknown);
+        hear_wants(&asked, 1u << 15, 1u << 15);
+        say_first(&asked, unknown, 0, false);
+        assert_found_out(&asked.liar, ERROR_PROTOCOL, "the block at 0 comes while it is asked about");
         part_sink(&asked, answerer);
 }
 
@@ -311,7 +332,8 @@ int main(void) {
                 cmocka_unit_test(names_that_make_no_sense_are_refused),
                 cmocka_unit_test(a_source_that_names_without_end_is_refused),
                 cmocka_unit_test(an_answer_for_another_block_is_refused),
-                cmocka_unit_test(a_block_that_was_named_and_sent_comes_twice),
+                cmocka_unit_test(a_block_that_is_there_cannot_be_named),
+                cmocka_unit_test(a_block_that_is_asked_about_does_not_come_whole),
                 cmocka_unit_test(answers_that_nobody_asked_for_are_refused),
                 cmocka_unit_test(answers_that_make_no_sense_are_refused),
                 cmocka_unit_test(a_block_is_settled_once),
