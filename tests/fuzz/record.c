@@ -79,27 +79,30 @@ static void fuzz_record(const uint8_t *data, size_t size) {
 }
 
 // ---- a book
-static char directory[] = "/tmp/drover-fuzz-XXXXXX";
+static char directory[64];
 static struct shelf *shelf;
 
 static void remove_shelf(void) {
-        char path[64];
+        char path[96];
         snprintf(path, sizeof path, "%s/1-2-3", directory);
         unlink(path);
         rmdir(directory);
         shelf_free(shelf);
 }
 
-static void need_shelf(char path[64]) {
-        if (!shelf)
+static void need_shelf(char path[96]) {
+        if (!shelf) {
+                const char *place = getenv("TMPDIR");
+                snprintf(directory, sizeof directory, "%s/drover-fuzz-XXXXXX", place ? place : "/tmp");
                 need(mkdtemp(directory) && shelf_open(directory, 1 << 20, &shelf, NULL) == 0 &&
                      atexit(remove_shelf) == 0);
-        snprintf(path, 64, "%s/1-2-3", directory);
+        }
+        snprintf(path, 96, "%s/1-2-3", directory);
 }
 
 static void fuzz_book(const uint8_t *data, size_t size) {
         static const struct candidate_version version = {.device = 1, .inode = 2, .birth = 3, .bytes = 4};
-        char path[64];
+        char path[96];
         uint32_t tags[SHELF_CHUNK] = {7, 8, 9};
         uint64_t first, next = 0;
         unsigned n;

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <cmocka.h>
+#include "scratch.h"
 
 #define SCENE_UUID "6c1f8a8e-0f4e-4b3c-9d5e-0a1b2c3d4e5f"
 #define SCENE_JOB  "job1"
@@ -152,8 +153,7 @@ static inline void scene_pool(struct scene *scene) {
 static inline int scene_set_up(void **state) {
         struct scene *scene = new (struct scene);
         connection_quiet();
-        snprintf(scene->root, sizeof(scene->root), "/tmp/drover-custody-XXXXXX");
-        assert_non_null(mkdtemp(scene->root));
+        assert_int_equal(scratch_new(scene->root, sizeof(scene->root)), 0);
         snprintf(scene->images, sizeof(scene->images), "%s/images", scene->root);
         snprintf(scene->faults, sizeof(scene->faults), "%s/faults", scene->root);
         assert_int_equal(mkdir(scene->images, 0755), 0);

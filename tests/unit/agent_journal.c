@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <cmocka.h>
+#include "scratch.h"
 
 #define VM    "6c1f8a8e-0f4e-4b3c-9d5e-0a1b2c3d4e5f"
 #define OTHER "11111111-2222-4333-8444-555555555555"
@@ -33,8 +34,7 @@ static void reopen(struct scene *scene) {
 
 static int set_up(void **state) {
         struct scene *scene = new (struct scene);
-        snprintf(scene->directory, sizeof(scene->directory), "/tmp/drover-journal-XXXXXX");
-        assert_non_null(mkdtemp(scene->directory));
+        assert_int_equal(scratch_new(scene->directory, sizeof(scene->directory)), 0);
         snprintf(scene->path, sizeof(scene->path), "%s/agent.db", scene->directory);
         reopen(scene);
         *state = scene;

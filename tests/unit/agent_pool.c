@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "scratch.h"
 
 struct scene {
         char path[64];
@@ -23,8 +24,7 @@ struct scene {
 
 static int set_up(void **state) {
         struct scene *scene = calloc(1, sizeof(*scene));
-        snprintf(scene->path, sizeof(scene->path), "/tmp/drover-pool-XXXXXX");
-        assert_non_null(mkdtemp(scene->path));
+        assert_int_equal(scratch_new(scene->path, sizeof(scene->path)), 0);
         assert_int_equal(pool_open_path(scene->path, &scene->directory, &scene->err), 0);
         *state = scene;
         return 0;

@@ -4,6 +4,7 @@
  * both say why. pread, pwrite and fsync are this program's own, so that a test can make the n-th of them fail.
  */
 #include "transfer_rig.h"
+#include "scratch.h"
 #include "common/fault.h"
 #include <errno.h>
 #include <sys/mount.h>
@@ -146,9 +147,9 @@ static void fault_19_no_space_at_the_sink_is_named(void **state) {
 
 static void fault_19_a_full_file_system_fails_both_ends(void **state) {
         (void) state;
-        char directory[] = "/tmp/drover-full-XXXXXX", path[64];
+        char directory[64], path[96];
         struct rig_pair pair;
-        assert_non_null(mkdtemp(directory));
+        assert_int_equal(scratch_new(directory, sizeof directory), 0);
         if (mount("none", directory, "tmpfs", 0, "size=4m") < 0) {
                 rmdir(directory);
                 skip(); // needs root
@@ -305,10 +306,10 @@ static void a_cancel_while_waiting_for_the_peer_is_heard(void **state) {
 
 static void a_fault_before_the_sync_fails_both_ends(void **state) {
         (void) state;
-        char directory[] = "/tmp/drover-faults-XXXXXX", path[96];
+        char directory[64], path[96];
         static const char *const points[] = {"agent.send.block", "agent.receive.block", "agent.receive.before-sync",
                                              "agent.receive.after-sync"};
-        assert_non_null(mkdtemp(directory));
+        assert_int_equal(scratch_new(directory, sizeof directory), 0);
         setenv("DROVER_FAULT_DIR", directory, 1);
         fault_init();
         for (size_t i = 0; i < 4; i++) {
