@@ -135,7 +135,7 @@ int parameters_reserve(const Drover__AgentRequest *request, struct error *err) {
                 return -1;
         if (check_names("networks", reserve->networks, reserve->n_networks, name_check_volume, err) < 0)
                 return -1;
-        if (reserve->nvram_bytes > INT64_MAX)
+        if (reserve->nvram_bytes > PARAMETERS_NVRAM_MAX)
                 return error_set(err, ERROR_INVALID, "nvram_bytes is out of range");
         return 0;
 }
@@ -199,12 +199,19 @@ int parameters_send(const Drover__AgentRequest *request, struct error *err) {
         return 0;
 }
 
+// Its length is what its source says, and no room is reserved for it.
+static int check_nvram(const Drover__MoveDisk *file, struct error *err) {
+        if (!file || file->file_bytes <= PARAMETERS_NVRAM_MAX)
+                return 0;
+        return error_set(err, ERROR_INVALID, "the NVRAM is larger than %u bytes", PARAMETERS_NVRAM_MAX);
+}
+
 int parameters_receive(const Drover__AgentRequest *request, struct error *err) {
         const Drover__TransferReceive *receive = request->transfer_receive;
         if (check_order(receive->order, err) < 0 || check_item(receive->item, err) < 0)
                 return -1;
         if (receive->item == DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM)
-                return 0;
+                return check_nvram(receive->disk, err);
         return receive->disk ? check_disk(receive->disk, err) : error_set(err, ERROR_INVALID, "disk is missing");
 }
 

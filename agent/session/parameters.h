@@ -10,7 +10,8 @@
 #define PARAMETERS_LIST_MAX    64         // disks, cards, bridges, networks, snapshots of one VM
 #define PARAMETERS_XML_MAX     (1u << 20) // as DEFINITION_MAX
 #define PARAMETERS_TICKET_MAX  4096u
-#define PARAMETERS_TIMEOUT_MAX 86400u // seconds
+#define PARAMETERS_TIMEOUT_MAX 86400u      // seconds
+#define PARAMETERS_NVRAM_MAX   (64u << 20) // bytes: the flash of every machine that QEMU knows is smaller
 
 int parameters_power(const Drover__AgentRequest *request, struct error *err);
 int parameters_inspect(const Drover__AgentRequest *request, struct error *err);

@@ -9,12 +9,12 @@
 #include "agent/host/placement.h"
 #include "agent/session/image_ends.h"
 #include "agent/session/other_content.h"
+#include "agent/session/parameters.h"
 #include "agent/session/verb_runs.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 
-#define NVRAM_ITEM      "nvram"
-#define NVRAM_BYTES_MAX (64u << 20) // the flash of every machine that QEMU knows is smaller
+#define NVRAM_ITEM "nvram"
 
 static struct transfer_observer observer_of(const struct verb_call *call) {
         return (struct transfer_observer){.progress = call->progress, .cancelled = call->cancelled, .data = call->data};
@@ -122,7 +122,7 @@ static int receive_into(struct verb_call *call, const char *item, const struct h
         struct transfer_target target = {
                 .sink = sink,
                 .least = disk ? disk->file_bytes : 0,
-                .most = disk ? disk->file_bytes : NVRAM_BYTES_MAX,
+                .most = disk ? disk->file_bytes : PARAMETERS_NVRAM_MAX,
                 .verified_fd = partial->ranges_fd,
                 .image = image,
                 .answerer = answerer,

@@ -368,6 +368,14 @@ static void no_ticket(Drover__AgentRequest *request) {
 static void bad_port(Drover__AgentRequest *request) {
         request->transfer_receive->order->peer_port = 65536;
 }
+// Its length is what another host says, and nothing was reserved for it.
+static void large_nvram(Drover__AgentRequest *request) {
+        request->transfer_receive->item = DROVER__TRANSFER_ITEM__TRANSFER_ITEM_NVRAM;
+        request->transfer_receive->disk->file_bytes = (64u << 20) + 1;
+}
+static void large_nvram_reserved(Drover__AgentRequest *request) {
+        request->move_reserve->nvram_bytes = (64u << 20) + 1;
+}
 static void few_digests(Drover__AgentRequest *request) {
         free(request->move_verify->digests[0]);
         request->move_verify->n_digests = 0;
@@ -401,6 +409,14 @@ static void what_is_out_of_bounds_is_refused(void **state) {
                        "request move_define: definition_xml holds a NUL byte");
 }
 
+static void fault_55_an_nvram_file_larger_than_any_flash_is_refused(void **state) {
+        (void) state;
+        refuse_changed(DROVER__AGENT_REQUEST__VERB_MOVE_RESERVE, large_nvram_reserved,
+                       "request move_reserve: nvram_bytes is out of range");
+        refuse_changed(DROVER__AGENT_REQUEST__VERB_TRANSFER_RECEIVE, large_nvram,
+                       "request transfer_receive: the NVRAM is larger than 67108864 bytes");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_member_of_the_protocol_has_one_row),
@@ -410,6 +426,7 @@ int main(void) {
                 cmocka_unit_test(a_bad_name_is_named_in_the_refusal),
                 cmocka_unit_test(fault_57_a_host_name_is_never_an_option_of_a_program),
                 cmocka_unit_test(what_is_out_of_bounds_is_refused),
+                cmocka_unit_test(fault_55_an_nvram_file_larger_than_any_flash_is_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
