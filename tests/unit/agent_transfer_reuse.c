@@ -129,6 +129,45 @@ static void zeros_where_the_candidate_has_something_stay_holes(void **state) {
         trial_close(&trial);
 }
 
+// The sink has an earlier state of the image: what is found is written over it before the rest of the block comes.
+static void what_stood_there_before_is_gone(void **state) {
+        (void) state;
+        struct trial trial;
+        struct reuse_counts counts;
+        uint64_t bytes = 24 * MIB;
+        int before = rig_file(), fd = rig_file(), record = rig_file();
+        rig_fill(before, 0, bytes, 1);
+        assert_int_equal(ftruncate(fd, (off_t) bytes), 0);
+        for (uint64_t at = 0; at < bytes; at += MIB) { // found with zeros within; alike; not there; nothing in it
+                rig_fill(fd, at + GRAIN, 5 * GRAIN, (uint32_t) at + 2);
+                rig_fill(fd, at + PIECE, PIECE, (uint32_t) at + 3);
+                rig_fill(fd, at + 4 * PIECE, PIECE, (uint32_t) at + 4);
+        }
+        int candidate = copy_of(fd, bytes);
+        for (uint64_t at = 0; at < bytes; at += MIB) {
+                rig_fill(candidate, at + PIECE + GRAIN, GRAIN, 7);
+                rig_fill(candidate, at + 4 * PIECE, PIECE, 8);
+        }
+        trial_open(&trial, before, candidate);
+        trial.pair.sink.verified_fd = record;
+        struct answerer *answerer = trial.pair.sink.answerer;
+        trial.pair.sink.answerer = NULL;
+        rig_pair_run(&trial.pair);
+        rig_assert_ok(&trial.pair.sink);
+        rig_pair_end(&trial.pair);
+        rig_pair(&trial.pair, DIRECT, fd, trial.sink, 2);
+        trial.pair.source.order.rate_bytes_per_second = SLOW;
+        trial.pair.sink.verified_fd = record;
+        trial.pair.sink.answerer = answerer;
+        trial.source = fd;
+        trial_run(&trial, &counts);
+        assert_in_range(counts.found, 12, 48);
+        assert_in_range(counts.same, 1, 24 * 15);
+        trial_close(&trial);
+        close(before);
+        close(record);
+}
+
 static void what_is_elsewhere_in_the_candidate_is_found_by_the_index(void **state) {
         (void) state;
         struct trial trial;
@@ -141,7 +180,7 @@ static void what_is_elsewhere_in_the_candidate_is_found_by_the_index(void **stat
                 rig_fill(old, at + 4 * PIECE, MIB, (uint32_t) (at / MIB));
         }
         trial_open(&trial, fd, old);
-        trial.pair.source.order.rate_bytes_per_second = 24u << 20;
+        trial.pair.source.order.rate_bytes_per_second = 12u << 20;
         trial_run(&trial, &counts);
         assert_true(counts.indexed > 0);
         trial_close(&trial);
@@ -205,6 +244,7 @@ int main(void) {
                 cmocka_unit_test(what_the_sinks_host_has_does_not_travel),
                 cmocka_unit_test(only_the_grains_that_differ_travel),
                 cmocka_unit_test(zeros_where_the_candidate_has_something_stay_holes),
+                cmocka_unit_test(what_stood_there_before_is_gone),
                 cmocka_unit_test(what_is_elsewhere_in_the_candidate_is_found_by_the_index),
                 cmocka_unit_test(where_nothing_is_found_asking_ends),
                 cmocka_unit_test(a_candidate_that_changes_meanwhile_harms_nothing),
