@@ -347,11 +347,6 @@ static void decoder_seeds(void) {
         end("decoder", "shorter");
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        (void) data;
-        return (int) size;
-}
-
 int main(int argc, char **argv) {
         need(argc == 2);
         root = argv[1];
