@@ -102,7 +102,7 @@ const struct command clone_commands[] = {
          .options = clone_options,
          .run = clone_vm,
          .job = true,
-         .completes = "vm"},
+         .completes = "vm host"},
         {0},
 };
 

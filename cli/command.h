@@ -29,7 +29,7 @@ struct command {
         bool lists;                                             // takes -o
         bool job;                                               // starts a job and follows it: takes --detach and -o
         bool asks;                                              // before it begins: takes --yes
-        const char *completes; // what its first object is, for shell completion: "vm" "host" "site" "job" "user"
+        const char *completes; // what its objects are, for shell completion: "vm" "host" "site" "job" "user", "vm host"
 };
 
 struct invocation_option {

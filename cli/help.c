@@ -198,6 +198,30 @@ static void complete_words(const struct command *command, void *data) {
                command->completes ? command->completes : "");
 }
 
+// What may stand behind an option: these words, or the names that a list gives.
+static const struct {
+        const char *option, *words, *lists;
+} values[] = {
+        {"-o", "table wide json jsonl csv name", ""},
+        {"--site", "", "site"},
+        {"--host", "", "host"},
+        {"--path", "auto direct reverse relay", ""},
+        {"--verify", "sums read-back", ""},
+        {"--format", "keep qcow2 raw", ""},
+        {"--role", "viewer operator admin", ""},
+};
+
+static void complete_values(void) {
+        printf("  case ${COMP_WORDS[COMP_CWORD-1]} in\n");
+        for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+                if (values[i].words[0])
+                        printf("    %s) COMPREPLY=($(compgen -W \"%s\" -- \"$word\")); return ;;\n", values[i].option,
+                               values[i].words);
+                else
+                        printf("    %s) objects=%s ;;\n", values[i].option, values[i].lists);
+        printf("  esac\n");
+}
+
 static void bash_completion(void) {
         const char *noun = NULL;
         struct completion state = {NULL};
@@ -214,10 +238,12 @@ static void bash_completion(void) {
                "  key=$noun; [ -n \"$verbs\" ] && key=\"$noun ${COMP_WORDS[2]}\"\n  case $key in\n",
                state.last ? "\" ;;\n" : "");
         command_each(complete_words, NULL);
-        printf("  esac\n  case $word in -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")); return ;; esac\n"
-               "  [ -n \"$objects\" ] && COMPREPLY=($(compgen -W \"$(drover $objects list -o name 2>/dev/null | sed "
-               "'p;s|.*/||')\" -- "
-               "\"$word\"))\n}\n"
+        printf("  esac\n");
+        complete_values();
+        printf("  case $word in -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")); return ;; esac\n"
+               "  [ -n \"$objects\" ] && COMPREPLY=($(compgen -W \"$(for list in $objects; do drover $list list -o "
+               "name "
+               "2>/dev/null; done | sed 'p;s|.*/||;t;d')\" -- \"$word\"))\n}\n"
                "complete -F _drover drover\n");
 }
 

@@ -78,6 +78,6 @@ const struct command move_commands[] = {
          .options = move_options,
          .run = move,
          .job = true,
-         .completes = "vm"},
+         .completes = "vm host"},
         {0},
 };

@@ -136,16 +136,21 @@ void plan_add_stop_step(Drover__MovePlan *plan) {
                                       : memory_format("shut it down, within %u s", plan->stop_timeout_seconds));
 }
 
-void plan_add_copy_steps(Drover__MovePlan *plan, const char *how) {
+static char *copy_text(const Drover__MovePlan *plan, const Drover__MoveDisk *disk) {
         char size[UNITS_TEXT_MAX];
-        for (size_t i = 0; i < plan->n_disks; i++) {
-                const Drover__MoveDisk *disk = plan->disks[i];
-                bool converts = plan_format_converts(disk);
-                plan_add_step(plan, "copy", plan->target_name,
-                              memory_format("%s %s (%s%s%s, %s) to %s/%s", converts ? "convert" : how, disk->target,
-                                            converts ? disk->source_format : "", converts ? " to " : "", disk->format,
-                                            units_format_size(disk->allocation_bytes, size), disk->pool, disk->volume));
-        }
+        bool converts = plan_format_converts(disk);
+        units_format_size(disk->allocation_bytes, size);
+        if (plan->clone && plan->clone_mode == DROVER__CLONE_MODE__CLONE_LINKED)
+                return memory_format("lay %s/%s over the original's %s (%s, %s)", disk->pool, disk->volume,
+                                     disk->target, disk->source_format, size);
+        return memory_format("%s %s (%s%s%s, %s) to %s/%s", converts ? "convert" : "copy", disk->target,
+                             converts ? disk->source_format : "", converts ? " to " : "", disk->format, size,
+                             disk->pool, disk->volume);
+}
+
+void plan_add_copy_steps(Drover__MovePlan *plan) {
+        for (size_t i = 0; i < plan->n_disks; i++)
+                plan_add_step(plan, "copy", plan->target_name, copy_text(plan, plan->disks[i]));
         if (plan->has_nvram)
                 plan_add_step(plan, "copy", plan->target_name, memory_string("copy its NVRAM"));
 }
@@ -162,7 +167,7 @@ static void plan_steps_before_copy(Drover__MovePlan *plan) {
 static void plan_steps(Drover__MovePlan *plan) {
         const char *source = plan->source_name, *target = plan->target_name;
         plan_steps_before_copy(plan);
-        plan_add_copy_steps(plan, "copy");
+        plan_add_copy_steps(plan);
         plan_add_step(plan, "define", target, memory_string("publish the disks and define it"));
         plan_add_step(plan, "verify", target,
                       memory_string(plan->read_back ? "compare digests and read the disks back"

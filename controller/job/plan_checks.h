@@ -31,7 +31,7 @@ void plan_bridges(struct plan_context *context);
 void plan_disks(struct plan_context *context);
 void plan_interfaces(struct plan_context *context);
 void plan_add_step(Drover__MovePlan *plan, const char *name, const char *host, char *text); // takes the text
-void plan_add_copy_steps(Drover__MovePlan *plan, const char *how);
+void plan_add_copy_steps(Drover__MovePlan *plan);
 void plan_add_stop_step(Drover__MovePlan *plan);
 const char *plan_suffix(const char *format); // of a volume's name
 bool plan_domain_active(const Drover__Domain *domain);

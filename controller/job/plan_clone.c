@@ -150,7 +150,7 @@ static void clone_steps(Drover__MovePlan *plan) {
                       memory_format("reserve the name %s, its new UUID, MACs, volumes and space", plan->new_name));
         plan_add_stop_step(plan);
         plan_add_step(plan, "hold", source, memory_string("note its images as they are, without touching them"));
-        plan_add_copy_steps(plan, plan->clone_mode == DROVER__CLONE_MODE__CLONE_LINKED ? "lay over" : "copy");
+        plan_add_copy_steps(plan);
         plan_add_step(plan, "define", target, memory_format("publish the disks and define %s", plan->new_name));
         plan_add_step(plan, "verify", target,
                       memory_string(plan->read_back ? "compare digests and read the disks back"

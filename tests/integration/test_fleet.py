@@ -706,10 +706,12 @@ class TestHelp:
             try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
                     f=$(complete -p drover | sed 's/.*-F \\([^ ]*\\).*/\\1/'); $f drover "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}"; }
             try drover v; try drover vm su; try drover vm move --purge; try drover vm show sho
+            try drover vm list --site na; try drover vm move shown nantes/; try drover vm list -o js; try drover vm move shown nantes/kvm1 --path re
         """
         done = subprocess.run(["bash", "-ec", script], env=lab.env, text=True, capture_output=True)
         assert done.returncode == 0, done.stderr
-        noun, verb, option, vm = done.stdout.splitlines()
+        noun, verb, option, vm, *values = done.stdout.splitlines()
+        assert values == ["nantes", "nantes/kvm1", "json jsonl", "reverse relay"]
         assert "vm" in noun.split() and verb.split() == ["suspend"] and option.split() == ["--purge-source"]
         assert "shown" in vm
 

@@ -222,6 +222,9 @@ static void a_linked_clone_lies_over_images_of_its_own_host(void **state) {
         assert_string_equal(plan->disks[1]->format, "qcow2");
         assert_string_equal(plan->disks[1]->source_format, "raw");
         assert_string_equal(plan->disks[1]->volume, "erp-2-vdb.qcow2");
+        assert_string_equal(plan->steps[4]->name, "copy");
+        assert_string_equal(plan->steps[4]->text,
+                            "lay default/erp-2-vdb.qcow2 over the original's vdb (raw, 256.0 MiB)");
         done();
         new_request("nantes/kvm2", "erp-2");
         request.linked = true;
