@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINKS_MAX 8u
+#define TABLE     "/proc/self/mountinfo"
+#define LINKS_MAX 40u // as the kernel follows
 
 static void close_file_p(FILE **file) {
         if (*file)
@@ -16,8 +17,8 @@ static void close_file_p(FILE **file) {
 }
 
 static bool is_remote(const char *type) {
-        static const char *const types[] = {"nfs",  "nfs4", "cifs",  "smb3", "smbfs",  "9p",  "afs",
-                                            "ceph", "coda", "ocfs2", "gfs2", "lustre", "fuse"};
+        static const char *const types[] = {"nfs",  "nfs4", "cifs",  "smb3", "smbfs",  "9p",   "afs",
+                                            "ceph", "coda", "ocfs2", "gfs2", "lustre", "fuse", "autofs"};
         if (strncmp(type, "fuse.", 5) == 0)
                 return true;
         for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
@@ -86,20 +87,69 @@ bool mount_in(const char *table, const char *path, struct mount *ret) {
         return best > 0;
 }
 
-bool mount_of(const char *path, struct mount *ret) {
-        char at[PATH_MAX], target[PATH_MAX];
-        if (snprintf(at, sizeof at, "%s", path) >= (int) sizeof at)
+// ---- links ----
+
+struct walk {
+        char at[PATH_MAX];   // resolved so far; "": the root
+        char rest[PATH_MAX]; // what follows
+        unsigned links;
+};
+
+static void leave(struct walk *walk) {
+        char *slash = strrchr(walk->at, '/');
+        if (slash)
+                *slash = 0;
+}
+
+// The next name of what follows goes behind what is resolved. false: there is none, or no room for it.
+static bool enter(struct walk *walk) {
+        const char *name = walk->rest + strspn(walk->rest, "/");
+        size_t length = strcspn(name, "/"), used = strlen(walk->at);
+        if (length == 0 || used + length + 2 > sizeof walk->at)
                 return false;
-        for (unsigned links = 0; links < LINKS_MAX; links++) {
-                if (!mount_in("/proc/self/mountinfo", at, ret))
+        if (length == 2 && memcmp(name, "..", 2) == 0)
+                leave(walk);
+        else if (length != 1 || *name != '.')
+                snprintf(walk->at + used, sizeof walk->at - used, "/%.*s", (int) length, name);
+        memmove(walk->rest, name + length, strlen(name + length) + 1);
+        return true;
+}
+
+// What is resolved may be a link: then it is taken away, and where it leads comes before what follows.
+static bool follow(struct walk *walk) {
+        char target[PATH_MAX], rest[PATH_MAX];
+        ssize_t length = *walk->at ? readlink(walk->at, target, sizeof target - 1) : 0;
+        if (length <= 0)
+                return true;
+        target[length] = 0;
+        if (++walk->links > LINKS_MAX || snprintf(rest, sizeof rest, "%s/%s", target, walk->rest) >= (int) sizeof rest)
+                return false;
+        memcpy(walk->rest, rest, strlen(rest) + 1);
+        if (target[0] == '/')
+                walk->at[0] = 0;
+        else
+                leave(walk);
+        return true;
+}
+
+// Below what another host keeps nothing is looked at: there the names count as they are.
+static bool below_remote(const struct walk *walk, struct mount *ret) {
+        char whole[2 * PATH_MAX];
+        snprintf(whole, sizeof whole, "%s%s", walk->at, walk->rest);
+        bool known = mount_in(TABLE, whole, ret);
+        ret->remote = true;
+        return known;
+}
+
+bool mount_of(const char *path, struct mount *ret) {
+        struct walk walk = {0};
+        if (path[0] != '/' || snprintf(walk.rest, sizeof walk.rest, "%s", path) >= (int) sizeof walk.rest)
+                return false;
+        do {
+                if (!mount_in(TABLE, *walk.at ? walk.at : "/", ret))
                         return false;
                 if (ret->remote)
-                        break;
-                ssize_t length = readlink(at, target, sizeof target - 1); // the link itself is on a disk of this host
-                if (length <= 0 || target[0] != '/')
-                        break;
-                target[length] = 0;
-                memcpy(at, target, (size_t) length + 1);
-        }
-        return true;
+                        return below_remote(&walk, ret);
+        } while (follow(&walk) && enter(&walk));
+        return mount_in(TABLE, *walk.at ? walk.at : "/", ret); // the last name may have been a link to the root
 }

@@ -11,7 +11,8 @@ struct mount {
         bool remote; // its files are on another host, or behind a program: reading may hang for as long as that one
                      // likes
 };
-// false: the table cannot be read, or the path is not absolute. A path that is a link itself is followed.
+// false: the table cannot be read, or the path is not absolute. Links in it are followed, as far as they lie on disks
+// of this host.
 bool mount_of(const char *path, struct mount *ret);
 // The same with another table, for tests.
 bool mount_in(const char *table, const char *path, struct mount *ret);
