@@ -36,7 +36,7 @@ json_t *record_site(const Drover__SiteRecord *site) {
         set(o, "hosts_online", number(site->hosts_online));
         set(o, "vms", number(site->vms));
         set(o, "vms_running", number(site->vms_running));
-        set_text(o, "timezone", site->timezone);
+        set_text(o, "timezone", site->timezone[0] ? site->timezone : "UTC"); // where none was set
         set(o, "rates", strings(site->rates, site->n_rates));
         return o;
 }
@@ -188,7 +188,8 @@ json_t *record_vm(const Drover__VmRecord *vm, bool whole) {
         }
         for (size_t i = 0; i < domain->n_interfaces; i++)
                 json_array_append_new(interfaces, record_interface(domain->interfaces[i]));
-        set(o, "disk_allocation_bytes", number(allocation));
+        // While a job has the disks out of libvirt's reach, nothing is known of them.
+        set(o, "disk_allocation_bytes", domain->n_disks > 0 ? number_or_null(allocation) : number(0));
         if (whole)
                 vm_details(o, domain);
         set(o, "disks", disks);
