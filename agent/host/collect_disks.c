@@ -7,6 +7,7 @@
 #include "agent/host/device.h"
 #include "agent/host/image.h"
 #include "agent/host/obstacle.h"
+#include "agent/host/reach.h"
 #include "agent/host/sharing.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -114,6 +115,12 @@ static void measure_device(Drover__Domain *domain, Drover__Disk *disk) {
                      error.code ? error.message : "it is empty");
 }
 
+static void add_silent_obstacle(Drover__Domain *domain, const Drover__Disk *disk) {
+        struct error why = ERROR_INIT;
+        if (reach_check(disk->path, &why) < 0)
+                obstacle_add(domain, "image", why.hints[0], "disk %s: %s", disk->target, why.message);
+}
+
 static void measure_other(virDomainPtr handle, Drover__Disk *disk) {
         virDomainBlockInfo info;
         if (virDomainGetBlockInfo(handle, disk->target, &info, 0) < 0)
@@ -138,6 +145,10 @@ void collect_disks(virDomainPtr handle, const struct pool_table *pools, bool act
                 if (!*disk->type) // an empty drive
                         continue;
                 resolve(pools, domain, disk);
+                if (!reach_answers(disk->path)) {
+                        add_silent_obstacle(domain, disk);
+                        continue;
+                }
                 bool block = strcmp(disk->type, "block") == 0;
                 bool file = strcmp(disk->type, "file") == 0 || strcmp(disk->type, "volume") == 0;
                 if (*disk->path && (block || device_is(disk->path)))
@@ -213,13 +224,28 @@ static void check_base(virConnectPtr conn, Drover__Domain *domain, Drover__Disk 
 
 static void check_disk(virConnectPtr conn, Drover__Domain *domain, Drover__Disk *disk) {
         struct sharing_image image;
-        if (!sharing_image_of(disk->path, &image))
+        if (!reach_answers(disk->path) || !sharing_image_of(disk->path, &image))
                 return;
         check_own(conn, domain, disk, &image);
         check_base(conn, domain, disk, image);
 }
 
+// Of images whose server is gone, what was known of them before still holds.
+static bool all_answer(const Drover__Domain *domain) {
+        for (size_t i = 0; i < domain->n_disks; i++) {
+                const Drover__Disk *disk = domain->disks[i];
+                if (!reach_answers(disk->path))
+                        return false;
+                for (size_t j = 0; j < disk->n_backing_chain; j++)
+                        if (!reach_answers(disk->backing_chain[j]))
+                                return false;
+        }
+        return true;
+}
+
 void collect_images(const Drover__Domain *domain) {
+        if (!all_answer(domain))
+                return;
         struct sharing_image *images = NULL;
         unsigned n = images_of(domain, &images);
         sharing_set(domain->uuid, images, n);

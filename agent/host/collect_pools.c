@@ -2,6 +2,7 @@
 /* Pools and networks of the host. Blocking, for workers. */
 #include "agent/host/collect.h"
 #include "agent/host/pool.h"
+#include "agent/host/reach.h"
 #include "agent/host/tree.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -32,7 +33,7 @@ static void read_volumes(virStoragePoolPtr handle, Drover__Pool *pool) {
 static void measure(virStoragePoolPtr handle, Drover__Pool *pool) {
         struct statvfs space;
         virStoragePoolInfo info;
-        if (*pool->path && statvfs(pool->path, &space) == 0) {
+        if (*pool->path && reach_answers(pool->path) && statvfs(pool->path, &space) == 0) {
                 pool->capacity_bytes = (uint64_t) space.f_blocks * space.f_frsize;
                 pool->available_bytes = (uint64_t) space.f_bavail * space.f_frsize;
                 pool->allocation_bytes = (uint64_t) (space.f_blocks - space.f_bfree) * space.f_frsize;

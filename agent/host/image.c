@@ -6,6 +6,7 @@
  */
 #include "agent/host/image.h"
 #include "agent/host/image_vmdk.h"
+#include "agent/host/reach.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <endian.h>
@@ -222,7 +223,8 @@ int image_chain(const char *path, const char *format, char ***ret_paths, unsigne
         snprintf(at_format, sizeof(at_format), "%s", format);
         while (strcmp(at_format, "qcow2") == 0) {
                 struct image image;
-                if (image_inspect_at(AT_FDCWD, at, at_format, &image, n ? NULL : err) < 0) {
+                if (reach_check(at, n ? NULL : err) < 0 ||
+                    image_inspect_at(AT_FDCWD, at, at_format, &image, n ? NULL : err) < 0) {
                         if (n > 0) // named, so it is part of the chain, although it cannot be looked at
                                 break;
                         chain_free(paths, n);

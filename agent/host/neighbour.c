@@ -7,6 +7,7 @@
 #include "agent/host/definition.h"
 #include "agent/host/image.h"
 #include "agent/host/pool.h"
+#include "agent/host/reach.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <string.h>
@@ -128,7 +129,7 @@ static bool same_file(const char *path, const char *held, const struct stat *sta
         struct stat other;
         if (strcmp(path, held) == 0)
                 return true;
-        if (!status || stat(path, &other) < 0)
+        if (!status || !reach_answers(path) || stat(path, &other) < 0)
                 return false;
         if (S_ISBLK(status->st_mode))
                 return S_ISBLK(other.st_mode) && other.st_rdev == status->st_rdev;
@@ -163,7 +164,8 @@ bool neighbours_based_on(const struct neighbours *neighbours, const char *path) 
         for (unsigned i = 0; i < neighbours->n; i++) {
                 const Drover__Domain *definition = neighbours->items[i].definition;
                 for (size_t k = 0; k < definition->n_disks; k++)
-                        if (disk_is_over(definition->disks[k], path, known))
+                        if (!reach_answers(definition->disks[k]->path) ||
+                            disk_is_over(definition->disks[k], path, known))
                                 return true;
         }
         return false;

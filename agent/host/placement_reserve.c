@@ -10,6 +10,7 @@
 #include "agent/host/placement_parts.h"
 #include "agent/host/placement_volume.h"
 #include "agent/host/pool.h"
+#include "agent/host/reach.h"
 #include "common/buffer.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -299,14 +300,15 @@ static uint64_t outstanding(const struct hold *hold) {
         return hold->bytes > have ? hold->bytes - have : 0;
 }
 
-// What other jobs have been promised of a file system and have not written yet.
+// What other jobs have been promised of a file system and have not written yet. One that does not answer is not the one
+// that has just answered.
 static uint64_t promised(const struct reserve *reserve, dev_t device) {
         uint64_t bytes = 0;
         for (unsigned i = 0; i < reserve->n_others; i++) {
                 const struct hold *other = &reserve->others[i];
                 struct stat status;
                 if (other->kind == HOLD_INCOMING && strcmp(other->job, reserve->custody->job) != 0 &&
-                    stat(other->directory, &status) == 0 && status.st_dev == device)
+                    reach_answers(other->directory) && stat(other->directory, &status) == 0 && status.st_dev == device)
                         bytes += outstanding(other);
         }
         return bytes;

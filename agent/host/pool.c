@@ -4,6 +4,8 @@
  * Directories are reached once by the path that libvirt gives and from then on only through their descriptor.
  */
 #include "agent/host/pool.h"
+#include "agent/host/mount.h"
+#include "agent/host/reach.h"
 #include "agent/host/tree.h"
 #include "common/cleanup.h"
 #include "common/file.h"
@@ -162,7 +164,7 @@ int pool_open(virConnectPtr conn, const char *name, struct pool_directory *ret, 
         _cleanup_(pool_free_p) virStoragePoolPtr active = NULL;
         if (pool_require(conn, name, &active, err) < 0)
                 return -1;
-        if (pool_open_path(path, ret, err) < 0)
+        if (reach_check(path, err) < 0 || pool_open_path(path, ret, err) < 0)
                 return error_prefix(err, "pool %s", name);
         return 0;
 }
@@ -216,7 +218,8 @@ int pool_refresh(virConnectPtr conn, const char *name, struct error *err) {
 struct pool_entry {
         char *name, *path;
         dev_t device; // the directory itself, so that other spellings of its path are recognised
-        ino_t inode;
+        ino_t inode;  // 0: not looked at
+        int remote;   // the number of its mount, if the files there are on another host; 0: they are not
         bool files;
 };
 struct pool_table {
@@ -234,6 +237,14 @@ void pool_table_free(struct pool_table *table) {
         free(table);
 }
 
+static void look_at(struct pool_entry *entry) {
+        struct stat st;
+        if (stat(entry->path, &st) == 0) {
+                entry->device = st.st_dev;
+                entry->inode = st.st_ino;
+        }
+}
+
 // A pool that cannot be read (undefined meanwhile) is left out.
 static void table_add(struct pool_table *table, virStoragePoolPtr pool) {
         char *path = NULL;
@@ -243,11 +254,10 @@ static void table_add(struct pool_table *table, virStoragePoolPtr pool) {
         struct pool_entry *entry = &table->entries[table->n++];
         *entry = (struct pool_entry){
                 .name = memory_string(virStoragePoolGetName(pool)), .path = path, .files = holds == HOLDS_FILES};
-        struct stat st;
-        if (stat(path, &st) == 0) {
-                entry->device = st.st_dev;
-                entry->inode = st.st_ino;
-        }
+        struct mount mount;
+        entry->remote = mount_of(path, &mount) && mount.remote ? mount.number : 0;
+        if (!entry->remote)
+                look_at(entry);
 }
 
 int pool_table_read(virConnectPtr conn, struct pool_table **ret, struct error *err) {
@@ -268,30 +278,49 @@ int pool_table_read(virConnectPtr conn, struct pool_table **ret, struct error *e
         return 0;
 }
 
-static bool entry_holds(const struct pool_entry *entry, const char *path, size_t directory_length) {
-        if (strncmp(entry->path, path, directory_length) == 0 && entry->path[directory_length] == 0)
-                return true;
+static bool entry_named(const struct pool_entry *entry, const char *path, size_t directory_length) {
+        return strncmp(entry->path, path, directory_length) == 0 && entry->path[directory_length] == 0;
+}
+
+// By another spelling. A pool on a file system whose server may be gone is asked only about what lies there itself.
+static const struct pool_entry *find_alike(const struct pool_table *table, const char *path, size_t directory_length) {
         char directory[PATH_MAX];
         struct stat st;
-        if (entry->inode == 0 || directory_length >= sizeof(directory))
-                return false;
+        struct mount mount;
+        if (directory_length >= sizeof(directory))
+                return NULL;
         memcpy(directory, path, directory_length);
         directory[directory_length] = 0;
-        return stat(directory, &st) == 0 && st.st_dev == entry->device && st.st_ino == entry->inode;
+        int remote = mount_of(directory, &mount) && mount.remote ? mount.number : 0;
+        if (!reach_answers(directory) || stat(directory, &st) < 0)
+                return NULL;
+        for (unsigned i = 0; i < table->n; i++) {
+                struct pool_entry entry = table->entries[i];
+                if (entry.remote != remote)
+                        continue;
+                if (remote)
+                        look_at(&entry);
+                if (entry.inode && entry.inode == st.st_ino && entry.device == st.st_dev)
+                        return &table->entries[i];
+        }
+        return NULL;
 }
 
 const char *pool_table_find(const struct pool_table *table, const char *path, const char **ret_volume) {
         const char *slash = strrchr(path, '/');
         if (path[0] != '/' || slash == path || slash[1] == 0)
                 return NULL;
-        for (unsigned i = 0; i < table->n; i++) {
-                if (!entry_holds(&table->entries[i], path, (size_t) (slash - path)))
-                        continue;
-                if (ret_volume)
-                        *ret_volume = slash + 1;
-                return table->entries[i].name;
-        }
-        return NULL;
+        const struct pool_entry *found = NULL;
+        for (unsigned i = 0; i < table->n && !found; i++)
+                if (entry_named(&table->entries[i], path, (size_t) (slash - path)))
+                        found = &table->entries[i];
+        if (!found)
+                found = find_alike(table, path, (size_t) (slash - path));
+        if (!found)
+                return NULL;
+        if (ret_volume)
+                *ret_volume = slash + 1;
+        return found->name;
 }
 
 char *pool_table_path(const struct pool_table *table, const char *pool, const char *volume) {

@@ -2,6 +2,7 @@
 /* Versions of image files, one by one and as the digest of all that a VM has. Any thread. */
 #include "agent/host/version.h"
 #include "agent/host/device.h"
+#include "agent/host/reach.h"
 #include "common/buffer.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -97,7 +98,7 @@ static bool add_file(EVP_MD_CTX *digest, const char *item, const char *path) {
         struct stat status;
         struct version version;
         char text[VERSION_TEXT_MAX];
-        if (lstat(path, &status) < 0)
+        if (!reach_answers(path) || lstat(path, &status) < 0)
                 return false;
         if (S_ISREG(status.st_mode))
                 of_stat(&status, &version);
