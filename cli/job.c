@@ -71,11 +71,12 @@ static int follow(struct invocation *call, struct error *err) {
         return r;
 }
 
-static int the_job(const Drover__OperatorReply *reply, const Drover__JobRecord **ret, struct error *err) {
-        if (reply->value_case != DROVER__OPERATOR_REPLY__VALUE_JOBS || reply->jobs->n_jobs == 0)
-                return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
-        *ret = reply->jobs->jobs[0];
-        return 0;
+// NULL with err when the answer holds none.
+static const Drover__JobRecord *the_job(const Drover__OperatorReply *reply, struct error *err) {
+        if (reply->value_case == DROVER__OPERATOR_REPLY__VALUE_JOBS && reply->jobs->n_jobs > 0)
+                return reply->jobs->jobs[0];
+        error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
+        return NULL;
 }
 
 static bool for_people(const struct invocation *call) {
@@ -89,8 +90,8 @@ struct change {
 
 static int on_changed(const Drover__OperatorReply *reply, void *data, struct error *err) {
         const struct change *change = data;
-        const Drover__JobRecord *job;
-        if (the_job(reply, &job, err) < 0)
+        const Drover__JobRecord *job = the_job(reply, err);
+        if (!job)
                 return -1;
         if (for_people(change->call))
                 output_line("%s", change->said);
@@ -124,8 +125,8 @@ static int cancel(struct invocation *call, struct error *err) {
 // What is left of a batch that has ended goes on as another one, which has to be named.
 static int on_retried(const Drover__OperatorReply *reply, void *data, struct error *err) {
         const struct invocation *call = data;
-        const Drover__JobRecord *job;
-        if (the_job(reply, &job, err) < 0)
+        const Drover__JobRecord *job = the_job(reply, err);
+        if (!job)
                 return -1;
         if (!for_people(call))
                 output_show(record_job(job, false), call->format, "id");
