@@ -73,7 +73,8 @@ def there_and_back(scene, what, target, rate):
     wait_for("all of it back in the inventory", 10, lambda: all(at(scene, name, HERE) for name in names(what)))
     transfers = [t for j in jobs for t in j["transfers"]]
     return {"seconds": round(seconds, 3), "resident_mib": round(resident, 1), "copies": [s for j in jobs for s in received(j).values()],
-            "bytes_wire": sum(t["bytes_wire"] for t in transfers), "choices": [t["choice"] for t in transfers]}
+            "bytes_wire": [t["bytes_wire"] for t in transfers], "bytes_reused": [t["bytes_reused"] for t in transfers],
+            "choices": [t["choice"] for t in transfers]}
 
 
 def make_sure_of_side_by_side(jobs):
