@@ -16,6 +16,7 @@
 
 struct follow {
         struct invocation *call;
+        json_t *rows; // of one of several jobs: -o json prints one array of all; NULL: the job by itself
         Drover__JobRecord *last;
         unsigned drawn;    // lines of the live part on the terminal
         char said[64][48]; // steps already printed, as name:state:attempt
@@ -169,7 +170,9 @@ static int on_reply(const Drover__OperatorReply *reply, void *data, struct error
 
 static void say_end(const struct follow *follow) {
         const Drover__JobRecord *job = follow->last;
-        if (follow->call->format == OUTPUT_JSON) {
+        if (follow->rows) {
+                json_array_append_new(follow->rows, record_job(job, true));
+        } else if (follow->call->format == OUTPUT_JSON) {
                 output_show(record_job(job, true), OUTPUT_JSON, "id");
         } else if (follow->call->format != OUTPUT_JSONL && strcmp(job->state, "done") == 0) {
                 for (size_t i = 0; i < job->n_warnings; i++)
@@ -236,8 +239,9 @@ static int follow_again(struct follow *follow, const char *id, struct error *err
         return detached(id, err);
 }
 
-int follow_job(struct client *client, const char *id, struct invocation *call, struct error *err) {
-        struct follow follow = {.call = call};
+static int follow_into(struct client *client, const char *id, struct invocation *call, json_t *rows,
+                       struct error *err) {
+        struct follow follow = {.call = call, .rows = rows};
         Drover__OperatorRequest request = DROVER__OPERATOR_REQUEST__INIT;
         Drover__JobFollow verb = DROVER__JOB_FOLLOW__INIT;
         struct error why = ERROR_INIT;
@@ -263,6 +267,10 @@ int follow_job(struct client *client, const char *id, struct invocation *call, s
         return r;
 }
 
+int follow_job(struct client *client, const char *id, struct invocation *call, struct error *err) {
+        return follow_into(client, id, call, NULL, err);
+}
+
 // What a request has begun: one job, or, to purge all, one for each host.
 struct started {
         Drover__JobRecord **jobs;
@@ -279,7 +287,12 @@ static int on_started(const Drover__OperatorReply *reply, void *data, struct err
         return 0;
 }
 
-static int take_job(struct client *client, const Drover__JobRecord *job, struct invocation *call, struct error *err) {
+static int take_job(struct client *client, const Drover__JobRecord *job, struct invocation *call, json_t *rows,
+                    struct error *err) {
+        if (call->detach && rows) {
+                json_array_append_new(rows, record_job(job, false));
+                return 0;
+        }
         if (call->detach) {
                 output_show(record_job(job, false), call->format == OUTPUT_TABLE ? OUTPUT_NAME : call->format, "id");
                 return 0;
@@ -287,19 +300,16 @@ static int take_job(struct client *client, const Drover__JobRecord *job, struct 
         if (call->format == OUTPUT_TABLE || call->format == OUTPUT_WIDE)
                 output_line("%s %s%s%s: job %s", job->kind, job->vm, job->target[0] ? " to " : "",
                             job->clone[0] ? job->clone : job->target, job->id);
-        return follow_job(client, job->id, call, err);
+        return follow_into(client, job->id, call, rows, err);
 }
 
 // A failure of one does not end the others; it is told at once, and the end says how many there were.
-static int take_jobs(struct client *client, const struct started *started, struct invocation *call, struct error *err) {
+static int take_jobs(struct client *client, const struct started *started, struct invocation *call, json_t *rows,
+                     struct error *err) {
         unsigned failed = 0;
-        if (started->n == 0)
-                return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
-        if (started->n == 1)
-                return take_job(client, started->jobs[0], call, err);
         for (size_t i = 0; i < started->n; i++) {
                 struct error why = ERROR_INIT;
-                if (take_job(client, started->jobs[i], call, &why) == 0)
+                if (take_job(client, started->jobs[i], call, rows, &why) == 0)
                         continue;
                 if (why.code == ERROR_DETACHED || why.code == ERROR_INTERRUPTED) {
                         *err = why;
@@ -314,6 +324,24 @@ static int take_jobs(struct client *client, const struct started *started, struc
                          started->n);
 }
 
+// Some requests begin a job at each host, be it one: what they print does not depend on how many there are.
+static bool begins_several(const Drover__OperatorRequest *request) {
+        return request->verb_case == DROVER__OPERATOR_REQUEST__VERB_VM_PURGE && request->vm_purge->all;
+}
+
+static int take_started(struct client *client, const struct started *started, bool several, struct invocation *call,
+                        struct error *err) {
+        if (started->n == 0)
+                return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
+        if (!several)
+                return take_job(client, started->jobs[0], call, NULL, err);
+        json_t *rows = call->format == OUTPUT_JSON ? json_array() : NULL;
+        int r = take_jobs(client, started, call, rows, err);
+        if (rows)
+                output_list(rows, NULL, OUTPUT_JSON, "id", NULL);
+        return r;
+}
+
 int follow_request(Drover__OperatorRequest *request, struct invocation *call, struct error *err) {
         struct client *client;
         struct started started = {0};
@@ -321,7 +349,7 @@ int follow_request(Drover__OperatorRequest *request, struct invocation *call, st
                 return -1;
         int r = client_ask(client, request, on_started, &started, err);
         if (r == 0)
-                r = take_jobs(client, &started, call, err);
+                r = take_started(client, &started, begins_several(request), call, err);
         for (size_t i = 0; i < started.n; i++)
                 proto_free(&started.jobs[i]->base);
         free(started.jobs);

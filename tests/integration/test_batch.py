@@ -103,6 +103,10 @@ def test_a_purge_of_all_is_followed_at_each_host(lab, vms):
     lab.drover("vm", "move", vms[0], "nantes/kvm1")
     lab.drover("vm", "move", vms[1], "nantes/kvm1")
     lab.drover("vm", "move", vms[1], "lyon/kvm1")
+    assert [job["state"] for job in lab.drover("vm", "purge", "--all", "--yes")] == ["done", "done"]
+    assert not lab.drover("vm", "list", "--retired")
+    lab.drover("vm", "move", vms[1], "nantes/kvm1")
+    lab.drover("vm", "move", vms[1], "lyon/kvm1")
     wait_for("retired copies at both", 10, lambda: {row["site"] for row in lab.drover("vm", "list", "--retired")} == {"lyon", "nantes"})
     for options in (["--site", "nantes"], ["--host", "nantes/kvm1"], ["--site", "nantes", "--search", vms[1].upper()]):
         assert [row["site"] for row in lab.drover("vm", "list", "--retired", *options)] == ["nantes"], options
