@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import disk
 import image
 from fleet import define, disk_xml, domain_xml, find, known, place, undefine
 from labclient import Lab, wait_for
@@ -137,6 +138,11 @@ class Scene:
         if name == "nbdcopy":
             return nbdcopy.copy(self.lab, source, file, target, aside, self.certificates[source])
         return getattr(self.ssh, name)(source, file, target, aside)
+
+    def disk_alone(self, likely):
+        """Seconds that the disk takes for a copy of the VM's image beside a likely one that is at the target."""
+        self.ready()
+        return disk.seconds(self.file(), likely, f"{likely}.aside")
 
     def define(self, host, name, *paths, format="qcow2"):
         """A VM that is off, of images that are there: vda, vdb..."""
