@@ -79,7 +79,9 @@ void finish_fail(struct job *job,
                  const struct error *why); // undo, or needs-operator, or failed: as far as the job has come
 void finish_explain(struct job *job);      // of one that needs an operator: what it met, after a restart
 void finish_end(struct job *job);          // all steps of its direction are done
-// runner.c, for those that take jobs on
+// runner.c
+void runner_adopt(struct runner *runner, struct job *job); // last of all of them, and looked at from now on
+// taking.c, for those that take jobs on
 struct job *taking_new(const char *kind, const char *vm, const char *vm_uuid, const struct runner_caller *caller);
 int taking_check_free(struct runner *runner, const char *vm_uuid, const char *name, struct error *err);
 uint64_t taking_epoch(struct runner *runner, const char *vm_uuid); // higher than any that is known for this VM

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* The runner's public calls: taking jobs on, recovery, cancelling, answers from hosts, and what it knows. Loop thread.
- */
+/* The runner's public calls: recovery, cancelling, answers from hosts, and what it knows. Loop thread. */
 #include "controller/job/engine.h"
 #include "common/fault.h"
 #include "common/log.h"
@@ -74,7 +73,7 @@ static void run(struct runner *runner) {
         set_timer(runner);
 }
 
-static void adopt(struct runner *runner, struct job *job) {
+void runner_adopt(struct runner *runner, struct job *job) {
         struct job **end = &runner->jobs;
         while (*end)
                 end = &(*end)->next;
@@ -82,6 +81,7 @@ static void adopt(struct runner *runner, struct job *job) {
         job->runner = runner;
         runner->n_jobs++;
         engine_hold(job);
+        set_timer(runner);
 }
 
 static int recover_state(struct runner *runner, const char *state, struct error *err) {
@@ -96,7 +96,7 @@ static int recover_state(struct runner *runner, const char *state, struct error 
                 snprintf(id, sizeof(id), "%s", rows[i - 1].id);
                 if (runner_has(runner, id) || job_load(runner->store, &rows[i - 1], &job, &why) == 0) {
                         if (job) {
-                                adopt(runner, job);
+                                runner_adopt(runner, job);
                                 finish_explain(job);
                                 engine_log(job, NULL, "job goes on after a restart", NULL);
                         }
@@ -121,79 +121,6 @@ bool runner_has(const struct runner *runner, const char *id) {
                 if (strcmp(job->row.id, id) == 0)
                         return true;
         return false;
-}
-
-struct job *taking_new(const char *kind, const char *vm, const char *vm_uuid, const struct runner_caller *caller) {
-        struct job *job = new (struct job);
-        job_new_id(job->row.id);
-        snprintf(job->row.kind, sizeof(job->row.kind), "%s", kind);
-        snprintf(job->row.vm, sizeof(job->row.vm), "%s", vm);
-        snprintf(job->row.vm_uuid, sizeof(job->row.vm_uuid), "%s", vm_uuid);
-        snprintf(job->row.user, sizeof(job->row.user), "%s", caller->user);
-        job->row.created_ms = clock_wall_ms();
-        job->recipe = recipe_by_kind(kind);
-        sm_init(&job->sm, job_states, JOB_STATES, JOB_QUEUED);
-        return job;
-}
-
-int taking_fill(struct runner *runner, struct job *job, const ProtobufCMessage *spec, struct error *err) {
-        struct buffer bytes;
-        buffer_init(&bytes, 0);
-        int r = runner->n_jobs >= ENGINE_UNFINISHED_MAX
-                        ? error_set(err, ERROR_BUSY, "%u jobs are unfinished already", ENGINE_UNFINISHED_MAX)
-                        : proto_pack(spec, &bytes, err);
-        if (r == 0) {
-                job->row.spec_length = bytes.length;
-                job->row.spec = memory_new(bytes.length + 1);
-                if (bytes.length)
-                        memcpy(job->row.spec, bytes.data, bytes.length);
-                r = job->recipe->load(job, err);
-        }
-        if (r == 0)
-                job->recipe->steps(job);
-        buffer_fini(&bytes);
-        return r;
-}
-
-void taking_adopt(struct runner *runner, struct job *job) {
-        adopt(runner, job);
-        engine_log(job, NULL, "job taken on", NULL);
-        set_timer(runner);
-}
-
-// The job with its plan and its steps is committed before anything is done about it.
-int taking_on(struct runner *runner, struct job *job, const ProtobufCMessage *spec, char ret_job[33],
-              struct error *err) {
-        if (taking_fill(runner, job, spec, err) < 0 || job_store_all(job, runner->store, err) < 0) {
-                job_free(job);
-                return -1;
-        }
-        memcpy(ret_job, job->row.id, 33);
-        taking_adopt(runner, job);
-        return 0;
-}
-
-int taking_check_free(struct runner *runner, const char *vm_uuid, const char *name, struct error *err) {
-        const struct fleet_owner *owner = fleet_owner(runner->fleet, vm_uuid);
-        if (!owner || (!owner->job[0] && owner->clones == 0))
-                return 0;
-        const char *job = owner->job[0] ? owner->job : owner->clone_job;
-        error_set(err, ERROR_CONFLICT, "%s is %s by job %s", name, owner->job[0] ? "held" : "being cloned", job);
-        error_hint(err, "drover job follow %s", job);
-        return -1;
-}
-
-// Higher than anything that the controller or either host has ever heard for this VM, so that a controller restored
-// from an old copy catches up instead of being refused for ever.
-uint64_t taking_epoch(struct runner *runner, const char *vm_uuid) {
-        struct fleet_vm *vms[8];
-        const struct fleet_owner *owner = fleet_owner(runner->fleet, vm_uuid);
-        uint64_t epoch = owner ? owner->epoch : 0;
-        size_t n = fleet_vms_by_uuid(runner->fleet, vm_uuid, vms, 8);
-        for (size_t i = 0; i < n && i < 8; i++)
-                if (vms[i]->domain->epoch > epoch)
-                        epoch = vms[i]->domain->epoch;
-        return epoch + 1;
 }
 
 static int check_owner(struct runner *runner, const struct fleet_vm *vm, struct error *err) {
