@@ -8,6 +8,7 @@
 #include "agent/host/device.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
+#include "agent/host/reach.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <errno.h>
@@ -23,7 +24,7 @@
 #define IMAGE_MARK   "user.drover.base"
 #define SECTOR_BYTES 512u
 
-// One job at a time decides whether a base is used by anybody.
+// One job at a time decides whether a base is used by anybody. A base whose server is gone is not waited for under it.
 static pthread_mutex_t bases = PTHREAD_MUTEX_INITIALIZER;
 
 // ---- shared blocks ----
@@ -127,6 +128,8 @@ static char *base_key(const char *item) {
 static int note_and_protect(const struct custody *custody, const char *item, const struct clone_base *base,
                             struct error *err) {
         _cleanup_(free_p) char *key = base_key(item);
+        if (reach_check(base->path, err) < 0)
+                return -1;
         pthread_mutex_lock(&bases);
         int status = custody_set_fact(custody, key, base->path, err);
         if (status == 0)
@@ -243,6 +246,8 @@ int clone_base_release(const struct custody *custody, const char *item, struct e
         int found = clone_base_of(custody, item, &path, err);
         if (found <= 0)
                 return found;
+        if (!reach_answers(path)) // tried again later
+                return error_set(err, ERROR_UNREACHABLE, "the file system of %s does not answer", path);
         pthread_mutex_lock(&bases);
         int used = promised(custody, path, item, err);
         if (!used)
