@@ -117,7 +117,7 @@ static void measure_device(Drover__Domain *domain, Drover__Disk *disk) {
 
 static void add_silent_obstacle(Drover__Domain *domain, const Drover__Disk *disk) {
         struct error why = ERROR_INIT;
-        if (reach_check(disk->path, &why) < 0)
+        if (strcmp(disk->device, "disk") == 0 && reach_check(disk->path, &why) < 0) // a medium is one by itself
                 obstacle_add(domain, "image", why.hints[0], "disk %s: %s", disk->target, why.message);
 }
 
@@ -164,13 +164,18 @@ void collect_disks(virDomainPtr handle, const struct pool_table *pools, bool act
 
 // ---- who else ----
 
-// The images of a domain and all they depend on. A medium in a drive is only read, and commonly shared.
+// A medium in a drive is only read, and commonly shared.
+static bool is_own(const Drover__Disk *disk) {
+        return strcmp(disk->device, "disk") == 0 || strcmp(disk->device, "lun") == 0;
+}
+
+// The images of a domain and all they depend on.
 static unsigned images_of(const Drover__Domain *domain, struct sharing_image **ret) {
         struct sharing_image *images = NULL;
         unsigned n = 0;
         for (size_t i = 0; i < domain->n_disks; i++) {
                 const Drover__Disk *disk = domain->disks[i];
-                if (strcmp(disk->device, "disk") != 0 && strcmp(disk->device, "lun") != 0)
+                if (!is_own(disk))
                         continue;
                 images = memory_grow(images, n + 1 + disk->n_backing_chain, sizeof(*images));
                 n += sharing_image_of(disk->path, &images[n]);
@@ -234,6 +239,8 @@ static void check_disk(virConnectPtr conn, Drover__Domain *domain, Drover__Disk 
 static bool all_answer(const Drover__Domain *domain) {
         for (size_t i = 0; i < domain->n_disks; i++) {
                 const Drover__Disk *disk = domain->disks[i];
+                if (!is_own(disk))
+                        continue;
                 if (!reach_answers(disk->path))
                         return false;
                 for (size_t j = 0; j < disk->n_backing_chain; j++)
