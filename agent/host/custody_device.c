@@ -100,6 +100,15 @@ static int check_unused(const struct custody *custody, const struct hold *hold, 
         return user ? -1 : device_check_free(path, err);
 }
 
+// Somebody has found a use for it: whether that was more than a look is not for us to say.
+static int check_unchanged(const struct custody *custody, const struct hold *hold, struct error *err) {
+        if (custody_device_check(custody, hold, false, err) == 0)
+                return 0;
+        error_hint(err, "if nobody needs what is in it: virsh vol-delete %s/%s, and purge it again", hold->directory,
+                   hold->name);
+        return -1;
+}
+
 int custody_device_purge(const struct custody *custody, const struct hold *hold, uint64_t *ret_bytes,
                          struct error *err) {
         struct noted noted;
@@ -118,7 +127,7 @@ int custody_device_purge(const struct custody *custody, const struct hold *hold,
         // Removed by hand, or in an earlier run, and perhaps made anew by somebody.
         if (!found || strcmp(volume.key, noted.key) != 0)
                 return 0;
-        if (check_unused(custody, hold, err) < 0 || custody_device_check(custody, hold, false, err) < 0 ||
+        if (check_unused(custody, hold, err) < 0 || check_unchanged(custody, hold, err) < 0 ||
             fault_point("agent.purge.before-remove", err) < 0)
                 return -1;
         found = volume_remove(custody->conn, hold->directory, hold->name, noted.key, err);

@@ -166,6 +166,20 @@ def test_a_device_becomes_a_file(lab, options, kind):
     wait_for("the volume is gone", 15, lambda: volumes(lab, ONE) == [])
 
 
+def test_a_retired_volume_that_was_written_to_goes_by_hand(lab):
+    path = on_device(lab)
+    move(lab, OTHER, "--pool", "default")
+    lab.exec(ONE, "sh", "-c", f"printf x | dd of={path} bs=1 seek=4096 conv=notrunc,fsync status=none")
+    with pytest.raises(DroverError) as refused:
+        lab.drover("vm", "purge", VM, "--yes")
+    assert "was written to since it was held" in refused.value.stderr
+    assert f"virsh vol-delete {path}, and purge it again" in refused.value.stderr
+    assert volumes(lab, ONE) == ["erp-vda"]
+    lab.virsh(ONE, "vol-delete", path)
+    lab.drover("vm", "purge", VM, "--yes")
+    assert lab.drover("vm", "list", "--retired") == []
+
+
 def test_a_device_outside_every_pool_is_carried_and_left(lab):
     lab.exec(ONE, "truncate", "-s", str(BYTES), "/var/lib/drover/disk")
     lab.virsh(ONE, "pool-list")
