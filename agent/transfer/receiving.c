@@ -114,28 +114,37 @@ static int check_content(const struct parcel *parcel, const struct digest_known 
                          units_format_size(parcel->offset, text));
 }
 
-// Added to the digest before it is written: a block that comes twice is refused and overwrites nothing. Whoever names a
-// block looks into the digest after it is noted as named, so one of the two sees the other.
-static int hand_on(struct receiving *receiving, struct parcel *parcel, struct error *err) {
-        struct flow *flow = receiving->flow;
-        struct answerer *answerer = receiving->answerer;
-        if (fault_point("agent.receive.block", err) < 0 ||
-            digest_add(flow->digest, parcel->offset, parcel->length, parcel->hash, err) < 0)
+// Added to the digest before it is written: a block that comes twice is refused and overwrites nothing.
+static int add(const struct receiving *receiving, const struct parcel *parcel, struct error *err) {
+        if (fault_point("agent.receive.block", err) < 0)
                 return -1;
-        if (!parcel->answered && answerer && answerer->ops->is_out(answerer, parcel->offset))
-                return error_set(err, ERROR_PROTOCOL, "the block at %llu comes while it is asked about",
-                                 (unsigned long long) parcel->offset);
+        return digest_add(receiving->flow->digest, parcel->offset, parcel->length, parcel->hash, err);
+}
+
+static void hand_on(const struct receiving *receiving, struct parcel *parcel) {
         parcel->kind = PARCEL_BLOCK;
-        pipeline_put(flow->pipeline, parcel);
-        return 0;
+        pipeline_put(receiving->flow->pipeline, parcel);
+}
+
+// What is found of a block that was named is written while the rest is on its way, so a block that has come must not be
+// named. The answerer notes it as named and then looks into the digest, here it is the other way round: one of the two
+// sees the other.
+static int check_not_asked(const struct receiving *receiving, const struct parcel *parcel, struct error *err) {
+        struct answerer *answerer = receiving->answerer;
+        if (!answerer || !answerer->ops->is_out(answerer, parcel->offset))
+                return 0;
+        return error_set(err, ERROR_PROTOCOL, "the block at %llu comes while it is asked about",
+                         (unsigned long long) parcel->offset);
 }
 
 int receiving_found(struct receiving *receiving, struct parcel *parcel, struct error *err) {
-        parcel->answered = true;
         parcel->written = 0;
         grains_find(parcel->buffer, (size_t) parcel->length, &parcel->grains);
         digest_block(parcel->buffer, (size_t) parcel->length, &parcel->grains, parcel->hash);
-        return hand_on(receiving, parcel, err);
+        if (add(receiving, parcel, err) < 0)
+                return -1;
+        hand_on(receiving, parcel);
+        return 0;
 }
 
 int receiving_part(struct receiving *receiving, struct parcel *parcel, uint16_t pieces, struct digest_known *ret,
@@ -158,6 +167,7 @@ static int recover(struct stream *stream, struct parcel *parcel, struct digest_k
         return whole;
 }
 
+// 1: the parcel has been handed on.
 static int receive_block(struct stream *stream, const Drover__DataBlock *block, struct parcel *parcel,
                          struct error *err) {
         struct digest_known known = {0};
@@ -178,7 +188,11 @@ static int receive_block(struct stream *stream, const Drover__DataBlock *block, 
                 clear_the_rest(parcel);
         }
         parcel->written = known.pieces;
-        return check_content(parcel, &known, err) < 0 || hand_on(stream->receiving, parcel, err) < 0 ? -1 : 1;
+        if (check_content(parcel, &known, err) < 0 || add(stream->receiving, parcel, err) < 0 ||
+            check_not_asked(stream->receiving, parcel, err) < 0)
+                return -1;
+        hand_on(stream->receiving, parcel);
+        return 1;
 }
 
 // ---- the other messages; 1: the parcel has been handed on
