@@ -63,8 +63,14 @@ static void begin(struct scene *scene, unsigned wanted, size_t length, bool plai
         assert_int_equal(pthread_create(&scene->thread, NULL, put_all, scene), 0);
 }
 
-static void settle(void) {
-        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+// So many are put, however busy the machine is, and for a moment no more.
+static void await_put(struct scene *scene, unsigned n) {
+        const struct timespec moment = {.tv_nsec = 100000000};
+        uint64_t until = clock_ms(&system_clock) + 30000;
+        while (atomic_load(&scene->put) < n && clock_ms(&system_clock) < until)
+                nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        nanosleep(&moment, NULL);
+        assert_int_equal(atomic_load(&scene->put), n);
 }
 
 static void blocks_come_in_the_order_in_which_they_were_put(void **state) {
@@ -92,8 +98,7 @@ static void no_more_waits_than_its_bound(void **state) {
         struct scene scene;
         open_scene(&scene);
         begin(&scene, 40, MIB, false);
-        settle();
-        assert_int_equal(atomic_load(&scene.put), CODED_BYTES_MAX / MIB);
+        await_put(&scene, CODED_BYTES_MAX / MIB);
         unsigned n = 0;
         for (struct coded_block *block; (block = coded_get(scene.queue)); n++)
                 coded_block_free(block, scene.flow.pipeline);
@@ -107,8 +112,7 @@ static void few_parcels_wait_as_they_are(void **state) {
         struct scene scene;
         open_scene(&scene);
         begin(&scene, 20, 0, true);
-        settle();
-        assert_int_equal(atomic_load(&scene.put), CODED_PLAIN_MAX);
+        await_put(&scene, CODED_PLAIN_MAX);
         unsigned n = 0;
         for (struct coded_block *block; (block = coded_get(scene.queue)); n++) {
                 assert_ptr_equal(block->what.buffer, block->plain->buffer);
@@ -126,7 +130,7 @@ static void when_the_flow_stops_nobody_waits_and_parcels_come_back(void **state)
         struct error why = ERROR_INIT;
         open_scene(&scene);
         begin(&scene, 20, 0, true);
-        settle();
+        await_put(&scene, CODED_PLAIN_MAX);
         error_set(&why, ERROR_CANCELLED, "stopped");
         flow_fail(&scene.flow, &why);
         pthread_join(scene.thread, NULL); // its block is gone, the queue's are not
