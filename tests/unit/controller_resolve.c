@@ -189,8 +189,9 @@ static long resident_mib(void) {
         return pages * sysconf(_SC_PAGESIZE) >> 20;
 }
 
-// As rich as an ordinary one: two disks, an interface.
-static void furnish(Drover__Domain *domain, unsigned number) {
+// Two, for the figures; these say nothing under a sanitizer, where the disks would take most of its time.
+static void add_disks(Drover__Domain *domain, unsigned number) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         domain->disks = new_array(Drover__Disk *, 2);
         for (; domain->n_disks < 2; domain->n_disks++) {
                 Drover__Disk *disk = domain->disks[domain->n_disks] = new (Drover__Disk);
@@ -205,6 +206,14 @@ static void furnish(Drover__Domain *domain, unsigned number) {
                 disk->path = memory_format("/var/lib/libvirt/images/vm%u-%zu.qcow2", number, domain->n_disks);
                 disk->capacity_bytes = 20ull << 30;
         }
+#else
+        (void) domain, (void) number;
+#endif
+}
+
+// As rich as an ordinary one: two disks, an interface.
+static void furnish(Drover__Domain *domain, unsigned number) {
+        add_disks(domain, number);
         domain->interfaces = new_array(Drover__Interface *, 1);
         Drover__Interface *interface = domain->interfaces[domain->n_interfaces++] = new (Drover__Interface);
         drover__interface__init(interface);
