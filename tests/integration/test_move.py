@@ -107,6 +107,8 @@ def test_events_are_streamed_as_json_lines(lab, vm):
 def test_it_gets_another_name_bridge_and_pool_there(lab, vm):
     lab.exec("nantes/kvm1", "sh", "-ec", "mkdir -p /var/lib/libvirt/fast; virsh -q pool-define-as fast dir --target /var/lib/libvirt/fast; virsh -q pool-start fast")
     lab.exec("nantes/kvm1", "ip", "link", "add", "br-dmz", "type", "bridge")
+    lab.kill("nantes/kvm1")  # one that starts looks at its host at once, and otherwise once a minute
+    lab.start("nantes/kvm1")
     wait_for("pool and bridge in the inventory", 70, lambda: {"fast", "br-dmz"} <= {p["name"] for p in lab.drover("host", "show", "nantes/kvm1")["pools"]} | set(lab.drover("host", "show", "nantes/kvm1")["bridges"]))
     lab.drover("vm", "move", vm, "nantes/kvm1", "--as", f"{vm}-2", "--bridge", "br0=br-dmz", "--pool", "fast", "--start", "--purge-source")
     moved = known(lab, f"{vm}-2")
