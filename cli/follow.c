@@ -330,11 +330,11 @@ static bool begins_several(const Drover__OperatorRequest *request) {
 }
 
 static int take_started(struct client *client, const struct started *started, bool several, struct invocation *call,
-                        struct error *err) {
+                        json_t *gathered, struct error *err) {
         if (started->n == 0)
                 return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
         if (!several)
-                return take_job(client, started->jobs[0], call, NULL, err);
+                return take_job(client, started->jobs[0], call, gathered, err);
         json_t *rows = call->format == OUTPUT_JSON ? json_array() : NULL;
         int r = take_jobs(client, started, call, rows, err);
         if (rows)
@@ -342,17 +342,21 @@ static int take_started(struct client *client, const struct started *started, bo
         return r;
 }
 
-int follow_request(Drover__OperatorRequest *request, struct invocation *call, struct error *err) {
+int follow_request_into(Drover__OperatorRequest *request, struct invocation *call, json_t *rows, struct error *err) {
         struct client *client;
         struct started started = {0};
         if (client_open(&client, err) < 0)
                 return -1;
         int r = client_ask(client, request, on_started, &started, err);
         if (r == 0)
-                r = take_started(client, &started, begins_several(request), call, err);
+                r = take_started(client, &started, begins_several(request), call, rows, err);
         for (size_t i = 0; i < started.n; i++)
                 proto_free(&started.jobs[i]->base);
         free(started.jobs);
         client_close(client);
         return r;
+}
+
+int follow_request(Drover__OperatorRequest *request, struct invocation *call, struct error *err) {
+        return follow_request_into(request, call, NULL, err);
 }

@@ -2,23 +2,21 @@
 /* drover vm start, shutdown, stop, reboot, suspend, resume, autostart: one job for each VM named. */
 #include "cli/verb.h"
 
-static int one(struct invocation *call, const char *vm, Drover__PowerAction action, struct error *err) {
+static int one(struct invocation *call, const char *vm, Drover__PowerAction action, json_t *rows, struct error *err) {
         VERB(vm_power, VM_POWER, vm_power, VmPower)
         verb.vm = (char *) vm;
         verb.action = action;
         if (option_duration(call, "--timeout", &verb.timeout_seconds, err) < 0)
                 return -1;
-        return follow_request(&request, call, err);
+        return follow_request_into(&request, call, rows, err);
 }
 
-// With several VMs a failure of one does not stop the others; it is told at once, and the end says how many there were.
-static int act(struct invocation *call, Drover__PowerAction action, struct error *err) {
+// A failure of one does not stop the others; it is told at once, and the end says how many there were.
+static int each(struct invocation *call, Drover__PowerAction action, json_t *rows, struct error *err) {
         unsigned failed = 0;
-        if (call->n_objects == 1)
-                return one(call, call->objects[0], action, err);
         for (unsigned i = 0; i < call->n_objects; i++) {
                 struct error why = ERROR_INIT;
-                if (one(call, call->objects[i], action, &why) == 0)
+                if (one(call, call->objects[i], action, rows, &why) == 0)
                         continue;
                 if (why.code == ERROR_DETACHED || why.code == ERROR_INTERRUPTED) {
                         *err = why;
@@ -31,6 +29,16 @@ static int act(struct invocation *call, Drover__PowerAction action, struct error
                 return 0;
         return error_set(err, failed == call->n_objects ? ERROR_FAILED : ERROR_PARTLY, "%u of %u VMs failed", failed,
                          call->n_objects);
+}
+
+static int act(struct invocation *call, Drover__PowerAction action, struct error *err) {
+        if (call->n_objects == 1)
+                return one(call, call->objects[0], action, NULL, err);
+        json_t *rows = call->format == OUTPUT_JSON ? json_array() : NULL;
+        int r = each(call, action, rows, err);
+        if (rows)
+                output_list(rows, NULL, OUTPUT_JSON, "id", NULL);
+        return r;
 }
 
 #define ACTION(name, ACTION_NAME)                                                                                      \

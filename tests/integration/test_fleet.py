@@ -414,6 +414,8 @@ class TestPower:
         done = lab.run_drover("vm", "start", vm, "missing-one")
         assert done.returncode == 3 and "missing-one" in done.stderr
         assert lab.state_of(HERE, vm) == "running"
+        done = lab.run_drover("vm", "stop", vm, "missing-one", "-o", "json")
+        assert done.returncode == 3 and [(job["kind"], job["state"]) for job in json.loads(done.stdout)] == [("vm.stop", "done")]
 
     def test_a_line_a_step_without_a_terminal(self, lab, vm):
         done = lab.run_drover("vm", "start", vm)
