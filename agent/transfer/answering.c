@@ -20,7 +20,7 @@
 #include "common/units.h"
 #include <string.h>
 
-#define LOOKERS     2u
+#define LOOKERS     4u   // each waits for the disk, twice a block
 #define SLOTS       256u // blocks that may be named and not settled
 #define FINDERS     8u
 #define SETTLED_MAX 16u // told in one message

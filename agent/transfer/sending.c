@@ -14,8 +14,9 @@ DEFINE_CLEANUP(coder_free, struct coder *)
 #define TOO_SMALL 256u
 // Without a rate, too: one that is set meanwhile is kept to from the next portion on.
 #define PORTION (64u << 10)
-// At least, for what was asked about: the link is slow, however little there is to send at the moment.
-#define ASKED_LEVEL 3u
+// At least, for what was asked about: the link is slow, however little there is to send at the moment. Not more: naming
+// wants the processors too.
+#define ASKED_LEVEL 1u
 
 struct stream {
         const struct sending *sending;
