@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* drover job: what was asked for, how far it is, and stopping it. */
+/* drover job: what was asked for, how far it is, and stopping it; and drover audit: who asked. */
 #include "cli/verb.h"
 #include "common/units.h"
 

@@ -2,7 +2,7 @@
 #pragma once
 /*
  * Keys and certificates (OpenSSL 3): ECDSA P-256, X.509 v3. Nothing here opens a socket or decides who may have what.
- * Private keys are written 0600 and never logged. OpenSSL's errors are translated in common/tls.c:tls_error().
+ * Private keys are written 0600 and never logged. OpenSSL's errors are translated in common/tls_error.c.
  */
 #include "common/identity.h"
 #include "common/buffer.h"

@@ -9,8 +9,12 @@
  * - flow, pipeline: what the threads of a transfer share, its end and its parcels
  * - sender, sending, readers: the source's end; recall: what it has hashed before; have: what the sink has
  * - receiver, receiving, writers: the sink's end
- * - coder, coding, choice: compression, and how hard; rate: the limit
+ * - coder, coded, coding, choice: compression, and how hard; rate: the limit
+ * - asker, asking, answerer, answering, worth: asking first what the sink's host has
  * - local: both ends on one host, without a network
+ *
+ * Fault points: agent.send.block and agent.receive.block for each block; agent.receive.before-sync and .after-sync at
+ * the image's end.
  */
 #include "agent/blocks/digest.h"
 #include "agent/blocks/sink.h"

@@ -17,13 +17,13 @@
 #include <stdint.h>
 
 #define WORTH_PROBE      8u           // blocks that are sent as they are, to see what the link takes
-#define WORTH_SLOW       (150u << 20) // bytes of the image a second that the link, or the rate, lets through: less is slow
-#define WORTH_NAMING     2u           // and so is less than a part of what naming makes here
+#define WORTH_SLOW       (150u << 20) // bytes of the image a second: a link, or rate, that lets less through is slow,
+#define WORTH_NAMING     2u           // if that is also less than this part of what naming makes, once that is known
 #define WORTH_LOOK_MS    500u         // between looks at a link that is known
 #define WORTH_FIRST_MS   20u          // before the first one
-#define WORTH_LOOK_BYTES (1u << 20) // on the wire, that a look needs, unless the link was busy half of the time
-#define WORTH_SAMPLE     128u       // pieces that are judged together
-#define WORTH_PAUSE      24u        // blocks that are not asked when they were asked in vain; doubles
+#define WORTH_LOOK_BYTES (1u << 20)   // on the wire, that a look needs, unless the link was busy half of the time
+#define WORTH_SAMPLE     128u         // pieces that are judged together
+#define WORTH_PAUSE      24u          // blocks that are not asked when they were asked in vain; doubles
 #define WORTH_PAUSE_MAX  192u
 #define WORTH_TEXT_MAX   64
 #define WORTH_TELL_MS    250u // between two texts for people

@@ -4,6 +4,8 @@
  * The certificate authority and who may do what: makes the CA at `init`, issues certificates against tokens and for
  * renewal, signs transfer tickets, and answers whether a certificate that has been shown is still good. Loop thread.
  *
+ * Fault point: controller.join.before-commit, in the transaction of a join.
+ *
  * Files in the state directory: ca.key ca.crt (the authority), server.key server.crt (the controller's own), all 0600.
  */
 #include "common/clock.h"

@@ -3,12 +3,13 @@
 /*
  * What the files of the runner share: the runner itself and the calls between them. Nobody else includes this.
  *
- *      runner.c    the public calls; taking jobs on; recovery
+ *      runner.c    the public calls; power and purge; recovery
  *      engine.c    one tick of one job: which group is next, what to do about it
  *      ask.c       a step's request: intent, sending, tickets, answers
  *      finish.c    commit, undo, and the end of a job
  *      follow.c    who watches
  *      planned.c   taking on what follows a plan: moves, clones, undo
+ *      taking.c    what every job needs before it begins: a free VM, an epoch, its rows
  *      parts.c     batches: their parts, and how far these are
  *      shape.c     what each transfer may send
  *      outlook.c   how long that will take
