@@ -148,7 +148,7 @@ static bool will_pass(const struct job_step *failed) {
 
 // Anything else may happen to a copy a few times and to other steps never.
 static bool may_retry(struct job *job, const struct job_step *failed) {
-        if (will_pass(failed))
+        if (will_pass(failed) || (failed->error.code == ERROR_CANCELLED && !job->row.cancel_requested))
                 return true;
         return failed->kind->copies && failed->error.code != ERROR_NO_SPACE && failed->error.code != ERROR_IO &&
                failed->error.code != ERROR_REFUSED && ++job->copy_faults < ENGINE_COPY_FAULTS_MAX;
@@ -170,8 +170,9 @@ static struct job_step *worst_of(struct job *job, unsigned group) {
         FOR_GROUP(step, job, group) {
                 if (step->state != STEP_FAILED)
                         continue;
-                // What the other end says is an echo when this end was cancelled or lost it.
-                if (!worst || will_pass(worst) || worst->error.code == ERROR_CANCELLED)
+                // An end that was cancelled only echoes the other one, and so does one that lost it.
+                bool echo = step->error.code == ERROR_CANCELLED;
+                if (!worst || worst->error.code == ERROR_CANCELLED || (will_pass(worst) && !echo))
                         worst = step;
         }
         return worst;

@@ -184,6 +184,26 @@ static void fault_02_a_transfer_that_stands_still_says_so_and_takes_another_path
         expect_state(job, "running");
 }
 
+// The end that hears of the cut is the cause; the other one was told to stop, and says no more than that.
+static void fault_01_an_end_that_was_told_to_stop_is_no_failure_of_its_own(void **state) {
+        (void) state;
+        char job[33];
+        struct error cancelled = ERROR_INIT, cut = ERROR_INIT;
+        error_set(&cancelled, ERROR_CANCELLED, "cancelled");
+        error_set(&cut, ERROR_UNREACHABLE, "the connection was reset");
+        begin_move("erp", "nantes/kvm2", 0, job);
+        go_on_until(job, "receive-vda");
+        for (unsigned i = 0; i < 20; i++) { // more often than anything else may happen to a copy
+                answer(open_question(job, "send-vda"), i % 3 ? &cut : &cancelled);
+                answer(open_question(job, "receive-vda"), i % 3 == 1 ? &cut : &cancelled);
+                expect_note(job, i % 3 == 1   ? "receive-vda: the connection was reset; trying again"
+                                 : i % 3 == 2 ? "send-vda: the connection was reset; trying again"
+                                              : "receive-vda: cancelled; trying again");
+                time_passes(60);
+        }
+        expect_state(job, "running");
+}
+
 static void fault_02_where_a_low_rate_is_slow_nobody_complains(void **state) {
         (void) state;
         char job[33];
@@ -222,6 +242,7 @@ int main(void) {
                 PLAYED_TEST(after_the_link_was_away_the_rate_is_told_again),
                 PLAYED_TEST(fault_02_a_transfer_that_stands_still_says_so_and_takes_another_path),
                 PLAYED_TEST(fault_02_saying_that_one_is_alive_is_no_progress),
+                PLAYED_TEST(fault_01_an_end_that_was_told_to_stop_is_no_failure_of_its_own),
                 PLAYED_TEST(fault_02_where_a_low_rate_is_slow_nobody_complains),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
