@@ -19,6 +19,7 @@ struct range {
         uint64_t offset, length;
         bool zero;
         uint8_t hash[DIGEST_HASH];
+        const uint8_t (*run)[DIGEST_HASH]; // of several blocks; NULL: one. Of an early one it is the digest's own
 };
 
 struct digest {
@@ -124,6 +125,8 @@ struct digest *digest_new(uint64_t bytes) {
 void digest_free(struct digest *digest) {
         if (!digest)
                 return;
+        while (digest->n_early > 0)
+                free((void *) digest->early[--digest->n_early].run);
         EVP_MD_CTX_free(digest->context);
         pthread_cond_destroy(&digest->changed);
         pthread_mutex_destroy(&digest->mutex);
@@ -146,9 +149,15 @@ static void fold_zeros(struct digest *digest, uint64_t length) {
         }
 }
 
+static size_t blocks_of(uint64_t length) {
+        return (size_t) ((length + BLOCKS_BLOCK - 1) / BLOCKS_BLOCK);
+}
+
 static void fold(struct digest *digest, const struct range *range) {
         if (range->zero)
                 fold_zeros(digest, range->length);
+        else if (range->run)
+                EVP_DigestUpdate(digest->context, range->run, blocks_of(range->length) * DIGEST_HASH);
         else
                 EVP_DigestUpdate(digest->context, range->hash, DIGEST_HASH);
         digest->next += range->length;
@@ -159,6 +168,7 @@ static bool fold_early(struct digest *digest) {
                 if (digest->early[i].offset != digest->next)
                         continue;
                 fold(digest, &digest->early[i]);
+                free((void *) digest->early[i].run);
                 digest->early[i] = digest->early[--digest->n_early];
                 return true;
         }
@@ -181,6 +191,13 @@ static int stopped(struct error *err) {
         return error_set(err, ERROR_CANCELLED, "stopped");
 }
 
+static const uint8_t (*copy_of(const struct range *range))[DIGEST_HASH] {
+        size_t n = blocks_of(range->length);
+        uint8_t(*copy)[DIGEST_HASH] = memory_new_array(n, DIGEST_HASH);
+        memcpy(copy, range->run, n * DIGEST_HASH);
+        return (const uint8_t(*)[DIGEST_HASH]) copy;
+}
+
 static int add_locked(struct digest *digest, const struct range *range, struct error *err) {
         while (!digest->stopped && range->offset > digest->next && digest->n_early == DIGEST_EARLY_MAX)
                 pthread_cond_wait(&digest->changed, &digest->mutex);
@@ -189,7 +206,10 @@ static int add_locked(struct digest *digest, const struct range *range, struct e
         if (overlaps(digest, range, err) < 0)
                 return -1;
         if (range->offset > digest->next) {
-                digest->early[digest->n_early++] = *range;
+                struct range *early = &digest->early[digest->n_early++];
+                *early = *range;
+                if (range->run)
+                        early->run = copy_of(range);
                 return 0;
         }
         fold(digest, range);
@@ -199,19 +219,30 @@ static int add_locked(struct digest *digest, const struct range *range, struct e
         return 0;
 }
 
-int digest_add(struct digest *digest, uint64_t offset, uint64_t length, const uint8_t *hash, struct error *err) {
-        struct range range = {.offset = offset, .length = length, .zero = !hash};
+static int add(struct digest *digest, const struct range *range, struct error *err) {
+        uint64_t offset = range->offset, length = range->length;
         bool at_end = offset <= digest->bytes && length == digest->bytes - offset;
+        uint64_t most = range->zero ? UINT64_MAX : (uint64_t) BLOCKS_BLOCK * (range->run ? DIGEST_RUN_MAX : 1);
         if (offset % BLOCKS_BLOCK || length == 0 || offset > digest->bytes || length > digest->bytes - offset ||
-            (length % BLOCKS_BLOCK && !at_end) || (hash && length > BLOCKS_BLOCK))
+            (length % BLOCKS_BLOCK && !at_end) || length > most)
                 return error_set(err, ERROR_PROTOCOL, "a range of %llu bytes at %llu is none of this image",
                                  (unsigned long long) length, (unsigned long long) offset);
-        if (hash)
-                memcpy(range.hash, hash, DIGEST_HASH);
         pthread_mutex_lock(&digest->mutex);
-        int result = add_locked(digest, &range, err);
+        int result = add_locked(digest, range, err);
         pthread_mutex_unlock(&digest->mutex);
         return result;
+}
+
+int digest_add(struct digest *digest, uint64_t offset, uint64_t length, const uint8_t *hash, struct error *err) {
+        struct range range = {.offset = offset, .length = length, .zero = !hash};
+        if (hash)
+                memcpy(range.hash, hash, DIGEST_HASH);
+        return add(digest, &range, err);
+}
+
+int digest_add_run(struct digest *digest, uint64_t offset, uint64_t length, const uint8_t (*hashes)[DIGEST_HASH],
+                   struct error *err) {
+        return add(digest, &(struct range){.offset = offset, .length = length, .run = hashes}, err);
 }
 
 bool digest_has(struct digest *digest, uint64_t offset) {

@@ -16,6 +16,7 @@
 #define DIGEST_BYTES     32 // of an image
 #define DIGEST_TEXT      80 // "d2:" and hex, with room
 #define DIGEST_EARLY_MAX 256
+#define DIGEST_RUN_MAX   512 // blocks
 
 // The hash of one block of 1 to BLOCKS_BLOCK bytes. The grains that are not in `grains` are known to be zeros.
 void digest_block(const uint8_t *block, size_t length, const struct grains *grains, uint8_t ret_hash[DIGEST_HASH]);
@@ -37,6 +38,9 @@ void digest_free(struct digest *digest);
 // One block (hash) or a range of zeros (hash NULL) that begins at a multiple of BLOCKS_BLOCK and ends at one or at the
 // end of the image. ERROR_PROTOCOL when it overlaps what was there before; ERROR_CANCELLED after digest_stop().
 int digest_add(struct digest *digest, uint64_t offset, uint64_t length, const uint8_t *hash, struct error *err);
+// The same of neighbouring blocks at once, at most DIGEST_RUN_MAX: they take one place, however early they come.
+int digest_add_run(struct digest *digest, uint64_t offset, uint64_t length, const uint8_t (*hashes)[DIGEST_HASH],
+                   struct error *err);
 bool digest_has(struct digest *digest, uint64_t offset); // this byte has been added
 // Waits until every byte has been added and gives the result. ERROR_CANCELLED after digest_stop().
 int digest_wait(struct digest *digest, uint8_t ret_hash[DIGEST_BYTES], struct error *err);

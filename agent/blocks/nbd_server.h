@@ -8,7 +8,7 @@
 #include "agent/blocks/nbd_image.h"
 #include "agent/confine/confined.h"
 
-#define NBD_CONNECTIONS 4 // two readers or writers, one that asks for extents or flushes, one to spare
+#define NBD_CONNECTIONS 8 // two writers, four that look and write, one that flushes, one to spare; readers are fewer
 
 struct nbd_server {
         struct confined *program;

@@ -19,7 +19,7 @@ static int note(struct sink *sink, int result) {
 static int check_alive(const struct sink *sink, struct error *err) {
         if (!atomic_load_explicit(&sink->failed, memory_order_relaxed))
                 return 0;
-        return error_set(err, ERROR_IO, "the image could not be written before");
+        return error_set(err, ERROR_CANCELLED, "the image could not be written before"); // who met that says why
 }
 
 bool sink_keeps(const struct sink *sink, uint64_t bytes) {

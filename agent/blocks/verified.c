@@ -98,8 +98,9 @@ static int begin_anew(const struct verified *verified, const struct header *head
 
 #define PAGE_ENTRIES 256u
 
-// The next entries from n on, in whole pages; how many there are. What has never been written is not read.
-static unsigned read_page(const struct verified *verified, uint64_t *n, uint8_t (*page)[VERIFIED_HASH]) {
+// The next entries from n on, in whole pages; how many there are, 0 at the end, -1: they cannot be read. What has never
+// been written is not read.
+static int read_page(const struct verified *verified, uint64_t *n, uint8_t (*page)[VERIFIED_HASH]) {
         off_t data = lseek(verified->fd, (off_t) place_of(*n), SEEK_DATA);
         if (data < 0 && errno == ENXIO)
                 return 0;
@@ -108,7 +109,7 @@ static unsigned read_page(const struct verified *verified, uint64_t *n, uint8_t 
         uint64_t left = *n < verified->blocks ? verified->blocks - *n : 0;
         ssize_t got = pread(verified->fd, page, (left < PAGE_ENTRIES ? left : PAGE_ENTRIES) * VERIFIED_HASH,
                             (off_t) place_of(*n));
-        return got > 0 ? (unsigned) ((size_t) got / VERIFIED_HASH) : 0;
+        return got < 0 ? -1 : (int) ((size_t) got / VERIFIED_HASH);
 }
 
 // Counts the entries, and makes sure that the disk says the same as the page cache: an agent that died between taking
@@ -116,14 +117,14 @@ static unsigned read_page(const struct verified *verified, uint64_t *n, uint8_t 
 // a sync alone writes only what the kernel still believes to be unwritten (fault 23).
 static int take_up_entries(struct verified *verified, struct error *err) {
         uint8_t page[PAGE_ENTRIES][VERIFIED_HASH];
-        unsigned had;
-        for (uint64_t n = 0; (had = read_page(verified, &n, page)) > 0; n += had) {
+        int had;
+        for (uint64_t n = 0; (had = read_page(verified, &n, page)) > 0; n += (unsigned) had) {
                 if (write_at(verified, page, (size_t) had * VERIFIED_HASH, place_of(n), err) < 0)
                         return -1;
-                for (unsigned i = 0; i < had; i++)
+                for (int i = 0; i < had; i++)
                         verified->count += memcmp(page[i], nothing, VERIFIED_HASH) != 0;
         }
-        return 0;
+        return had < 0 ? error_errno(err, errno, "read the record of verified blocks") : 0;
 }
 
 static int take_up(struct verified *verified, struct error *err) {
@@ -177,9 +178,10 @@ bool verified_get(const struct verified *verified, uint64_t n, uint8_t ret[VERIF
 
 bool verified_next(const struct verified *verified, uint64_t *n) {
         uint8_t page[PAGE_ENTRIES][VERIFIED_HASH];
-        unsigned had;
-        for (uint64_t at = *n; at < verified->blocks && (had = read_page(verified, &at, page)) > 0; at += had)
-                for (unsigned i = 0; i < had; i++)
+        int had;
+        for (uint64_t at = *n; at < verified->blocks && (had = read_page(verified, &at, page)) > 0;
+             at += (unsigned) had)
+                for (unsigned i = 0; i < (unsigned) had; i++)
                         if (memcmp(page[i], nothing, VERIFIED_HASH) != 0) {
                                 *n = at + i;
                                 return true;

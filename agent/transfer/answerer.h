@@ -22,7 +22,12 @@ struct answerer_ops {
         int (*ask)(struct answerer *answerer, const Drover__DataNames *names, struct error *err); // the conversation
         // 1: the buffer holds the block but for the pieces in *ret; 0: it will come again; -1. A stream.
         int (*recover)(struct answerer *answerer, struct parcel *parcel, struct digest_known *ret, struct error *err);
+        // What was recovered is in the digest: it is settled, and not before, so that nobody names it again meanwhile.
+        int (*added)(struct answerer *answerer, uint64_t offset, struct error *err);
         bool (*is_out)(struct answerer *answerer, uint64_t offset); // the block was named and is not settled. A stream
+        // At the image's end: nothing is out. Zeros, or blocks that are kept, may have been said to be where something
+        // was named and, as far as it was found, written.
+        int (*check_settled)(struct answerer *answerer, struct error *err);
         void (*end)(struct answerer *answerer); // its thread ends; the flow has stopped or all has come
 };
 struct answerer { // the beginning of the answerer's own struct

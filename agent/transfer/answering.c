@@ -4,7 +4,7 @@
  *
  *      FREE --named--> ASKED --> LOOKING --all found--> FREE
  *                                   |
- *                                   +--> WANTED --comes--> RECOVERING --right--> FREE
+ *                                   +--> WANTED --comes--> RECOVERING --right, and in the digest--> FREE
  *                                          ^                   |
  *                                          +--asked for whole--+
  *
@@ -21,7 +21,7 @@
 #include <string.h>
 
 #define LOOKERS     4u   // each waits for the disk, twice a block
-#define SLOTS       256u // blocks that may be named and not settled
+#define SLOTS       512u // blocks that may be named and not settled
 #define FINDERS     8u
 #define SETTLED_MAX 16u // told in one message
 #define PRINTS      (NAMES_GRAINS * NAMES_PRINT)
@@ -319,9 +319,17 @@ static int recover(struct answerer *answerer, struct parcel *parcel, struct dige
         *ret = slot->written;
         pthread_mutex_lock(&answering->mutex);
         give_finder(answering, finder);
-        int result = right ? settle(answering, slot, err) : ask_again(answering, slot, err);
+        int result = right ? 0 : ask_again(answering, slot, err);
         pthread_mutex_unlock(&answering->mutex);
         return result < 0 ? -1 : right;
+}
+
+static int added(struct answerer *answerer, uint64_t offset, struct error *err) {
+        struct answering *answering = (struct answering *) answerer;
+        pthread_mutex_lock(&answering->mutex);
+        int result = settle(answering, slot_of(answering, offset), err);
+        pthread_mutex_unlock(&answering->mutex);
+        return result;
 }
 
 static bool is_out(struct answerer *answerer, uint64_t offset) {
@@ -331,6 +339,19 @@ static bool is_out(struct answerer *answerer, uint64_t offset) {
         bool out = slot->state != SLOT_FREE && slot->block.offset == offset;
         pthread_mutex_unlock(&answering->mutex);
         return out;
+}
+
+static int check_settled(struct answerer *answerer, struct error *err) {
+        struct answering *answering = (struct answering *) answerer;
+        int result = 0;
+        pthread_mutex_lock(&answering->mutex);
+        for (unsigned i = 0; i < SLOTS && result == 0; i++)
+                if (answering->slots[i].state != SLOT_FREE)
+                        result =
+                                error_set(err, ERROR_PROTOCOL, "the source ends while the block at %llu is asked about",
+                                          (unsigned long long) answering->slots[i].block.offset);
+        pthread_mutex_unlock(&answering->mutex);
+        return result;
 }
 
 // ----
@@ -359,7 +380,13 @@ static int begin(struct answerer *answerer, struct receiving *receiving, struct 
         return 0;
 }
 
-static const struct answerer_ops ops = {.begin = begin, .ask = ask, .recover = recover, .is_out = is_out, .end = end};
+static const struct answerer_ops ops = {.begin = begin,
+                                        .ask = ask,
+                                        .recover = recover,
+                                        .added = added,
+                                        .is_out = is_out,
+                                        .check_settled = check_settled,
+                                        .end = end};
 
 struct answerer *answering_new(struct reuse *reuse) {
         struct answering *answering = new (struct answering);

@@ -10,17 +10,18 @@
  */
 #include "agent/transfer/asking.h"
 #include "agent/reuse/names.h"
+#include "agent/transfer/readers.h"
 #include "agent/transfer/worth.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS       256u // more than ASKING_SPAN: no two blocks that are out share one
+#define SLOTS       512u // more than ASKING_SPAN and what readers are ahead of each other: no two that are out share one
 #define ANSWERS_MAX 4u   // for one block
 #define PRINTS      (NAMES_GRAINS * NAMES_PRINT)
 
-_Static_assert(SLOTS > ASKING_SPAN, "no two blocks that are out share a slot");
+_Static_assert(SLOTS > ASKING_SPAN + DIGEST_EARLY_MAX, "no two blocks that are out share a slot");
 
 enum slot_state { SLOT_FREE, SLOT_NAMING, SLOT_NAMED, SLOT_LACKING, SLOT_SENDING, SLOT_SENT };
 struct slot {
@@ -49,7 +50,8 @@ struct asking {
         struct worth worth;
         uint64_t told_ms; // what came of it
         struct slot slots[SLOTS];
-        unsigned out, lacking; // blocks
+        unsigned out, lacking;           // blocks
+        uint64_t hands[READERS_THREADS]; // blocks that readers offer just now; UINT64_MAX: none
         struct batch batch;
 };
 
@@ -131,11 +133,12 @@ static int name(struct asking *asking, struct parcel *parcel, struct error *err)
 }
 
 // ---- sending what is lacking
-static struct slot *find_lacking(struct asking *asking) {
+// The first one before `end`.
+static struct slot *find_lacking(struct asking *asking, uint64_t end) {
         struct slot *first = NULL;
         for (unsigned i = 0; i < SLOTS && asking->lacking > 0; i++) {
                 struct slot *slot = &asking->slots[i];
-                if (slot->state == SLOT_LACKING && (!first || slot->block < first->block))
+                if (slot->state == SLOT_LACKING && slot->block < end && (!first || slot->block < first->block))
                         first = slot;
         }
         return first;
@@ -231,9 +234,9 @@ static int send_lacking(struct asking *asking, struct slot *slot, struct error *
         return result;
 }
 
-static int send_all_lacking(struct asking *asking, struct error *err) {
+static int send_all_lacking(struct asking *asking, uint64_t end, struct error *err) {
         struct slot *slot;
-        while ((slot = find_lacking(asking)))
+        while ((slot = find_lacking(asking, end)))
                 if (send_lacking(asking, slot, err) < 0)
                         return -1;
         return 0;
@@ -245,26 +248,28 @@ static uint64_t first_out(const struct asking *asking) {
         for (unsigned i = 0; i < SLOTS; i++)
                 if (asking->slots[i].state != SLOT_FREE && asking->slots[i].block < first)
                         first = asking->slots[i].block;
+        for (unsigned i = 0; i < READERS_THREADS; i++)
+                if (asking->hands[i] < first)
+                        first = asking->hands[i];
         return first;
 }
 
 static bool too_far(const struct asking *asking, uint64_t block) {
-        if (asking->out == 0)
-                return false;
         uint64_t first = first_out(asking);
-        return block > first && block - first >= ASKING_SPAN;
+        return asking->slots[block % SLOTS].state != SLOT_FREE || (block > first && block - first >= ASKING_SPAN);
 }
 
-// Nothing goes further ahead of what is out, asked or not.
+// Nothing goes further ahead of what is out, asked or not. Whoever has a block in hand sends only what lies before it:
+// otherwise it could be kept from its own for as long as there is something to send.
 static int keep_near(struct asking *asking, uint64_t block, struct error *err) {
-        if (send_all_lacking(asking, err) < 0)
+        if (send_all_lacking(asking, block, err) < 0)
                 return -1;
         while (too_far(asking, block)) {
                 if (flow_stopping(asking->flow))
                         return error_set(err, ERROR_CANCELLED, "stopped");
-                if (asking->batch.n > 0 ? flush(asking, err) < 0 : send_all_lacking(asking, err) < 0)
+                if (asking->batch.n > 0 ? flush(asking, err) < 0 : send_all_lacking(asking, block, err) < 0)
                         return -1;
-                if (asking->lacking == 0 && too_far(asking, block))
+                if (!find_lacking(asking, block) && too_far(asking, block))
                         flow_tick(&asking->changed, &asking->mutex);
         }
         return 0;
@@ -303,16 +308,26 @@ static bool is_worth_it(struct asking *asking) {
         return asks;
 }
 
+static uint64_t *take_in_hand(struct asking *asking, uint64_t block) {
+        unsigned i = 0;
+        while (asking->hands[i] != UINT64_MAX) // there are as many places as readers
+                i++;
+        asking->hands[i] = block;
+        return &asking->hands[i];
+}
+
 static bool offer(struct asker *asker, struct parcel *parcel) {
         struct asking *asking = (struct asking *) asker;
         struct error why = ERROR_INIT;
         bool taken = false;
         pthread_mutex_lock(&asking->mutex);
-        int result = keep_near(asking, parcel->offset / BLOCKS_BLOCK, &why);
+        uint64_t *hand = take_in_hand(asking, parcel->offset / BLOCKS_BLOCK);
+        int result = keep_near(asking, *hand, &why);
         if (result == 0 && parcel->kind == PARCEL_BLOCK && is_worth_it(asking)) {
                 taken = true;
                 result = name(asking, parcel, &why);
         }
+        *hand = UINT64_MAX;
         pthread_mutex_unlock(&asking->mutex);
         if (result < 0)
                 flow_fail(asking->flow, &why);
@@ -327,7 +342,7 @@ static int settle(struct asker *asker, struct error *err) {
                 if (flow_stopping(asking->flow))
                         result = error_set(err, ERROR_CANCELLED, "stopped");
                 else if (asking->lacking > 0)
-                        result = send_all_lacking(asking, err);
+                        result = send_all_lacking(asking, UINT64_MAX, err);
                 else
                         flow_tick(&asking->changed, &asking->mutex);
         }
@@ -417,6 +432,8 @@ struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *so
         asking->coding = coding;
         asking->recalled = recalled;
         worth_init(&asking->worth, recalled_link(recalled));
+        for (unsigned i = 0; i < READERS_THREADS; i++)
+                asking->hands[i] = UINT64_MAX;
         pthread_mutex_init(&asking->mutex, NULL);
         flow_condition(&asking->changed);
         return &asking->asker;

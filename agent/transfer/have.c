@@ -140,13 +140,14 @@ void have_pass(struct have *have, uint64_t n) {
         pthread_mutex_unlock(&have->mutex);
 }
 
+// What lies before n is let go first: the sink may have more to say of that than may wait.
 static int ask_locked(struct have *have, uint64_t n, uint8_t ret[VERIFIED_HASH], struct error *err) {
+        pass_locked(have, n);
         while (!have->complete && have->frontier <= n) {
                 if (flow_stopping(have->flow))
                         return error_set(err, ERROR_CANCELLED, "stopped");
                 flow_tick(&have->changed, &have->mutex);
         }
-        pass_locked(have, n);
         if (!have->first || have->first->first > n)
                 return 0;
         memcpy(ret, have->first->hashes[n - have->first->first], VERIFIED_HASH);

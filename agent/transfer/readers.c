@@ -44,20 +44,20 @@ static int look_ahead(struct readers *readers, struct readers_next *next, struct
         return 1;
 }
 
-static int keep(struct readers *readers, struct parcel *parcel, const struct readers_next *next, struct error *err) {
-        parcel->kind = PARCEL_KEEP;
-        parcel->length += next->range.length;
-        return digest_add(readers->flow->digest, next->range.offset, next->range.length, next->ours, err);
-}
-
 // A run of blocks that the sink has and that need not be read, because this agent has hashed them before.
 static int deal_kept(struct readers *readers, struct parcel *parcel, struct error *err) {
-        uint64_t most = (uint64_t) READERS_KEEP_MAX * BLOCKS_BLOCK;
-        while (readers->held.more > 0 && readers->held.kept && parcel->length < most) {
-                if (keep(readers, parcel, &readers->held, err) < 0 || look_ahead(readers, &readers->held, err) < 0)
+        size_t n = 0;
+        parcel->kind = PARCEL_KEEP;
+        while (readers->held.more > 0 && readers->held.kept && n < READERS_KEEP_MAX) {
+                memcpy(readers->run[n++], readers->held.ours, DIGEST_HASH);
+                parcel->length += readers->held.range.length;
+                if (look_ahead(readers, &readers->held, err) < 0)
                         return -1;
         }
         readers->holds = true;
+        if (digest_add_run(readers->flow->digest, parcel->offset, parcel->length,
+                           (const uint8_t(*)[DIGEST_HASH]) readers->run, err) < 0)
+                return -1;
         return 1;
 }
 

@@ -10,7 +10,7 @@
 #include "agent/transfer/recall.h"
 
 #define READERS_THREADS  2u
-#define READERS_KEEP_MAX 4096u // blocks in one parcel
+#define READERS_KEEP_MAX DIGEST_RUN_MAX // blocks in one parcel
 
 struct readers_next { // the next range, and what the sink has of it
         struct source_range range;
@@ -32,6 +32,7 @@ struct readers {
         pthread_mutex_t mutex; // of dealing out
         bool holds;
         struct readers_next held;
+        uint8_t run[READERS_KEEP_MAX][DIGEST_HASH]; // of the kept blocks that are dealt out
 };
 // The source's version is taken here: before the first read.
 int readers_init(struct readers *readers, struct flow *flow, struct source *source, struct error *err);

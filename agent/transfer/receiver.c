@@ -94,6 +94,9 @@ static int close_pipeline(struct receiver *receiver, struct error *err) {
                 return -1;
         if (memcmp(receiver->digest, receiver->theirs, DIGEST_BYTES) != 0)
                 return error_set(err, ERROR_CORRUPT, "the image's digest is not the source's");
+        struct answerer *answerer = receiver->receiving.answerer;
+        if (answerer && answerer->ops->check_settled(answerer, err) < 0)
+                return -1;
         receiver->closed = true;
         pipeline_close(flow->pipeline);
         return 0;
@@ -115,7 +118,7 @@ static int hear(struct receiver *receiver, const Drover__DataEnvelope *envelope,
                 return want(receiver, envelope->begin, err);
         if (receiver->wanted && !receiver->ended && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_END)
                 return hear_end(receiver, envelope->end, err);
-        if (answerer && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_NAMES)
+        if (answerer && !receiver->ended && envelope->body_case == DROVER__DATA_ENVELOPE__BODY_NAMES)
                 return answerer->ops->ask(answerer, envelope->names, err);
         return talk_out_of_turn(&receiver->talk, envelope, err);
 }

@@ -137,6 +137,10 @@ static int check_not_asked(const struct receiving *receiving, const struct parce
                          (unsigned long long) parcel->offset);
 }
 
+static int settle(const struct receiving *receiving, const struct parcel *parcel, struct error *err) {
+        return receiving->answerer->ops->added(receiving->answerer, parcel->offset, err);
+}
+
 int receiving_found(struct receiving *receiving, struct parcel *parcel, struct error *err) {
         parcel->written = 0;
         grains_find(parcel->buffer, (size_t) parcel->length, &parcel->grains);
@@ -188,8 +192,10 @@ static int receive_block(struct stream *stream, const Drover__DataBlock *block, 
                 clear_the_rest(parcel);
         }
         parcel->written = known.pieces;
-        if (check_content(parcel, &known, err) < 0 || add(stream->receiving, parcel, err) < 0 ||
-            check_not_asked(stream->receiving, parcel, err) < 0)
+        if (check_content(parcel, &known, err) < 0 || add(stream->receiving, parcel, err) < 0)
+                return -1;
+        if ((parcel->answered ? settle(stream->receiving, parcel, err)
+                              : check_not_asked(stream->receiving, parcel, err)) < 0)
                 return -1;
         hand_on(stream->receiving, parcel);
         return 1;
@@ -210,15 +216,19 @@ static int receive_zeros(struct stream *stream, const Drover__DataZero *zero, st
         return 1;
 }
 
-static int keep_block(struct stream *stream, uint64_t n, struct error *err) {
+// At most DIGEST_RUN_MAX blocks: whatever is missing before them, they are added at once and nothing waits for it that
+// may be behind them on this stream.
+static int keep_run(struct stream *stream, uint64_t first, unsigned n, struct error *err) {
         struct flow *flow = stream->receiving->flow;
-        uint8_t hash[VERIFIED_HASH];
-        uint64_t offset = n * BLOCKS_BLOCK, left = flow->bytes_total - offset;
+        uint8_t hashes[DIGEST_RUN_MAX][VERIFIED_HASH];
+        uint64_t offset = first * BLOCKS_BLOCK, left = flow->bytes_total - offset, length = (uint64_t) n * BLOCKS_BLOCK;
         const struct verified *verified = stream->receiving->writers->verified;
-        if (!verified || !verified_get(verified, n, hash))
-                return error_set(err, ERROR_PROTOCOL, "the source keeps the block at %llu, which is not here",
-                                 (unsigned long long) offset);
-        return digest_add(flow->digest, offset, left < BLOCKS_BLOCK ? left : BLOCKS_BLOCK, hash, err);
+        for (unsigned i = 0; i < n; i++)
+                if (!verified || !verified_get(verified, first + i, hashes[i]))
+                        return error_set(err, ERROR_PROTOCOL, "the source keeps the block at %llu, which is not here",
+                                         (unsigned long long) (offset + (uint64_t) i * BLOCKS_BLOCK));
+        return digest_add_run(flow->digest, offset, left < length ? left : length,
+                              (const uint8_t(*)[DIGEST_HASH]) hashes, err);
 }
 
 static int receive_keep(struct stream *stream, const Drover__DataKeep *keep, struct parcel *parcel, struct error *err) {
@@ -228,9 +238,11 @@ static int receive_keep(struct stream *stream, const Drover__DataKeep *keep, str
                 return error_set(err, ERROR_PROTOCOL, "the source keeps %llu blocks from %llu on, of an image of %llu",
                                  (unsigned long long) keep->count, (unsigned long long) keep->first,
                                  (unsigned long long) blocks);
-        for (uint64_t n = keep->first; n < keep->first + keep->count; n++)
-                if (keep_block(stream, n, err) < 0)
+        for (uint64_t done = 0, n; done < keep->count; done += n) {
+                n = keep->count - done < DIGEST_RUN_MAX ? keep->count - done : DIGEST_RUN_MAX;
+                if (keep_run(stream, keep->first + done, (unsigned) n, err) < 0)
                         return -1;
+        }
         parcel->kind = PARCEL_KEEP;
         parcel->offset = stream->offset = keep->first * BLOCKS_BLOCK;
         end = (keep->first + keep->count) * BLOCKS_BLOCK;

@@ -101,10 +101,19 @@ static int converse(struct sender *sender, struct error *err) {
         return 0;
 }
 
+static void explain(struct sender *sender, struct error *why) {
+        struct error changed = ERROR_INIT;
+        if (readers_check_version(&sender->readers, &changed) < 0)
+                *why = changed;
+}
+
 static void talk_to_sink(struct sender *sender) {
         struct error why = ERROR_INIT;
-        if (converse(sender, &why) < 0)
+        if (converse(sender, &why) < 0) {
+                if (why.code == ERROR_CORRUPT) // or was it somebody who writes, between two readings of a block?
+                        explain(sender, &why);
                 flow_fail(&sender->copy.flow, &why);
+        }
         if (flow_stopping(&sender->copy.flow))
                 talk_end(&sender->talk);
 }

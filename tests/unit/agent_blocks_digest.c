@@ -319,6 +319,56 @@ static void a_stream_far_ahead_waits_for_the_missing_part(void **state) {
         digest_free(alone);
 }
 
+static void hash_of(uint64_t n, uint8_t ret[DIGEST_HASH]) {
+        memset(ret, 0, DIGEST_HASH);
+        memcpy(ret, &n, sizeof n);
+}
+
+// However early they come, and however many there are.
+static void a_run_of_blocks_counts_as_its_blocks_and_takes_one_place(void **state) {
+        (void) state;
+        uint64_t runs = DIGEST_EARLY_MAX, blocks = 1 + 3 * runs, bytes = blocks * BLOCK - 5;
+        struct digest *together = digest_new(bytes), *alone = digest_new(bytes);
+        uint8_t hashes[3][DIGEST_HASH], first[DIGEST_HASH], one[32], other[32];
+        struct error err = ERROR_INIT;
+        for (uint64_t run = runs; run-- > 0;) {
+                for (unsigned i = 0; i < 3; i++)
+                        hash_of(1 + 3 * run + i, hashes[i]);
+                uint64_t offset = (1 + 3 * run) * BLOCK, left = bytes - offset;
+                assert_int_equal(digest_add_run(together, offset, left < 3 * BLOCK ? left : 3 * BLOCK,
+                                                (const uint8_t(*)[DIGEST_HASH]) hashes, &err),
+                                 0);
+        }
+        for (uint64_t n = 0; n < blocks; n++) {
+                uint8_t hash[DIGEST_HASH];
+                hash_of(n, hash);
+                assert_int_equal(digest_add(alone, n * BLOCK, n == blocks - 1 ? BLOCK - 5 : BLOCK, hash, &err), 0);
+        }
+        hash_of(0, first);
+        assert_int_equal(digest_add(together, 0, BLOCK, first, &err), 0);
+        assert_int_equal(digest_add_run(together, 5 * BLOCK, 2 * BLOCK, (const uint8_t(*)[DIGEST_HASH]) hashes, &err),
+                         -1);
+        assert_int_equal(err.code, ERROR_PROTOCOL);
+        assert_int_equal(digest_finish(together, one, &err) | digest_finish(alone, other, &err), 0);
+        assert_memory_equal(one, other, sizeof one);
+        digest_free(together);
+        digest_free(alone);
+}
+
+static void what_has_been_added_is_known(void **state) {
+        (void) state;
+        struct digest *digest = digest_new(9 * BLOCK);
+        uint8_t hash[DIGEST_HASH] = {1};
+        assert_int_equal(
+                digest_add(digest, 0, BLOCK, hash, NULL) | digest_add(digest, 3 * BLOCK, 2 * BLOCK, NULL, NULL), 0);
+        static const bool there[9] = {true, false, false, true, true};
+        for (unsigned i = 0; i < 9; i++) {
+                assert_int_equal(digest_has(digest, i * BLOCK), there[i]);
+                assert_int_equal(digest_has(digest, i * BLOCK + BLOCK - 1), there[i]);
+        }
+        digest_free(digest);
+}
+
 static void stopping_wakes_who_waits(void **state) {
         (void) state;
         struct digest *digest = digest_new(1000 * BLOCK);
@@ -350,6 +400,8 @@ int main(void) {
                 cmocka_unit_test(what_is_outside_is_refused),
                 cmocka_unit_test(an_image_that_is_not_complete_has_no_digest),
                 cmocka_unit_test(a_stream_far_ahead_waits_for_the_missing_part),
+                cmocka_unit_test(a_run_of_blocks_counts_as_its_blocks_and_takes_one_place),
+                cmocka_unit_test(what_has_been_added_is_known),
                 cmocka_unit_test(stopping_wakes_who_waits),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

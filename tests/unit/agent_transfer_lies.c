@@ -75,8 +75,8 @@ static void hear_wants(struct asked *asked, uint32_t missing, uint32_t alike) {
         proto_free(&envelope->base);
 }
 
-// The first block, without the pieces in this mask; what travels is plain.
-static void say_first(struct asked *asked, const uint8_t *bytes, uint32_t without, bool answered) {
+// A block, without the pieces in this mask; what travels is plain.
+static void say_block(struct asked *asked, uint64_t offset, const uint8_t *bytes, uint32_t without, bool answered) {
         struct grains grains;
         uint8_t hash[DIGEST_HASH], packed[GRAINS_BYTES];
         grains_fill(&grains, MIB);
@@ -85,7 +85,7 @@ static void say_first(struct asked *asked, const uint8_t *bytes, uint32_t withou
                 if (without >> i / NAMES_GRAINS & 1)
                         grains_set(&grains, i, false);
         grains_pack(&grains, packed);
-        Drover__DataBlock block = a_block(0, MIB);
+        Drover__DataBlock block = a_block(offset, MIB);
         block.hash.data = hash;
         block.grains.data = packed;
         block.answered = answered;
@@ -100,7 +100,7 @@ static void say_first(struct asked *asked, const uint8_t *bytes, uint32_t withou
 }
 
 static void say_answer(struct asked *asked, const uint8_t *bytes, uint32_t without) {
-        say_first(asked, bytes, without, true);
+        say_block(asked, 0, bytes, without, true);
 }
 
 // Of what it looks in, this piece is not in what becomes the source's image.
@@ -165,7 +165,7 @@ static void a_source_that_names_without_end_is_refused(void **state) {
         memset(unknown, 77, sizeof unknown);
         say_names(&asked, MIB, 1, unknown);
         hear_wants(&asked, 1, 0);
-        say_names(&asked, 257 * MIB, 1, unknown); // the first is still out
+        say_names(&asked, 513 * MIB, 1, unknown); // the first is still out
         assert_found_out(&asked.liar, ERROR_PROTOCOL, "the source names more blocks than it may");
         part_sink(&asked, answerer);
 }
@@ -203,8 +203,49 @@ static void a_block_that_is_asked_about_does_not_come_whole(void **state) {
         unknown[MIB - 1] ^= 1;
         say_names(&asked, 0, 0xffff, unknown);
         hear_wants(&asked, 1u << 15, 1u << 15);
-        say_first(&asked, unknown, 0, false);
+        say_block(&asked, 0, unknown, 0, false);
         assert_found_out(&asked.liar, ERROR_PROTOCOL, "the block at 0 comes while it is asked about");
+        part_sink(&asked, answerer);
+}
+
+// What is found is written when it is found; a hole in its place would be a lie that no digest tells.
+static void there_are_no_zeros_where_something_is_asked_about(void **state) {
+        (void) state;
+        static uint8_t unknown[MIB];
+        uint8_t hash[DIGEST_BYTES];
+        struct asked asked;
+        meet_sink(&asked, 2 * MIB);
+        struct answerer *answerer = asked.liar.victim->answerer;
+        struct digest *digest = digest_new(2 * MIB);
+        assert_int_equal(digest_add(digest, 0, 2 * MIB, NULL, NULL) | digest_finish(digest, hash, NULL), 0);
+        digest_free(digest);
+        memcpy(unknown, content, sizeof unknown);
+        unknown[MIB - 1] ^= 1;
+        say_names(&asked, 0, 0xffff, unknown);
+        hear_wants(&asked, 1u << 15, 1u << 15);
+        say_zero(&asked.liar, 0, 2 * MIB);
+        say_end(&asked.liar, 2 * MIB, hash, sizeof hash);
+        assert_found_out(&asked.liar, ERROR_PROTOCOL, "the source ends while the block at 0 is asked about");
+        part_sink(&asked, answerer);
+}
+
+// It has come, and waits for its turn in the digest: named anew meanwhile, it would be written over.
+static void a_block_is_settled_when_it_is_in_the_digest_and_not_before(void **state) {
+        (void) state;
+        static uint8_t unknown[MIB];
+        struct asked asked;
+        uint64_t last = 299 * MIB;
+        meet_sink(&asked, 300 * MIB);
+        struct answerer *answerer = asked.liar.victim->answerer;
+        memset(unknown, 77, sizeof unknown);
+        say_names(&asked, last, 0xffff, unknown);
+        hear_wants(&asked, 0xffff, 0);
+        for (uint64_t n = 1; n <= DIGEST_EARLY_MAX; n++) // without the first one
+                say_zero(&asked.liar, n * MIB, MIB);
+        say_block(&asked, last, unknown, 0, true);
+        unknown[0] = 1;
+        say_names(&asked, last, 0xffff, unknown);
+        assert_found_out(&asked.liar, ERROR_PROTOCOL, "the source names more blocks than it may");
         part_sink(&asked, answerer);
 }
 
@@ -334,6 +375,8 @@ int main(void) {
                 cmocka_unit_test(an_answer_for_another_block_is_refused),
                 cmocka_unit_test(a_block_that_is_there_cannot_be_named),
                 cmocka_unit_test(a_block_that_is_asked_about_does_not_come_whole),
+                cmocka_unit_test(there_are_no_zeros_where_something_is_asked_about),
+                cmocka_unit_test(a_block_is_settled_when_it_is_in_the_digest_and_not_before),
                 cmocka_unit_test(answers_that_nobody_asked_for_are_refused),
                 cmocka_unit_test(answers_that_make_no_sense_are_refused),
                 cmocka_unit_test(a_block_is_settled_once),

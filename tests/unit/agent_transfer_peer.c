@@ -4,6 +4,7 @@
  * sent: agent_transfer_lies.c.
  */
 #include "transfer_liar.h"
+#include "agent/blocks/verified.h"
 #include "agent/transfer/coder.h"
 
 static void a_block_with_another_content_is_corrupt(void **state) {
@@ -148,6 +149,51 @@ static void ranges_that_overlap_are_refused(void **state) {
         say_zero(&liar, 0, 3 * MIB);
         say_zero(&liar, 2 * MIB, MIB);
         assert_found_out(&liar, ERROR_PROTOCOL, "the range at 2.0 MiB came twice");
+}
+
+// Blocks that an earlier attempt left, and the digest of an image that has a hole before them.
+static void make_kept(int record, uint64_t blocks, uint8_t ret_digest[DIGEST_BYTES]) {
+        struct verified *verified;
+        bool fresh;
+        uint8_t hash[VERIFIED_HASH] = {1};
+        struct digest *digest = digest_new(blocks * MIB);
+        assert_int_equal(verified_open(record, "image", blocks * MIB, &verified, &fresh, NULL), 0);
+        assert_int_equal(digest_add(digest, 0, MIB, NULL, NULL), 0);
+        for (uint64_t n = 1; n < blocks; n++) {
+                memcpy(hash + 8, &n, sizeof n);
+                verified_note(verified, n, hash);
+                assert_int_equal(digest_add(digest, n * MIB, MIB, hash, NULL), 0);
+        }
+        assert_int_equal(verified_commit(verified, verified_mark(verified), NULL), 0);
+        assert_int_equal(digest_finish(digest, ret_digest, NULL), 0);
+        digest_free(digest);
+        verified_free(verified);
+}
+
+// Two readers of a source may put what they have into one stream the wrong way round.
+static void a_long_run_that_is_kept_waits_for_nothing_behind_it(void **state) {
+        (void) state;
+        struct liar liar;
+        Drover__DataKeep keep = DROVER__DATA_KEEP__INIT;
+        uint8_t digest[DIGEST_BYTES];
+        uint64_t blocks = 3 * DIGEST_EARLY_MAX;
+        int record = rig_file(), sink = rig_file();
+        make_kept(record, blocks, digest);
+        assert_int_equal(ftruncate(sink, (off_t) (blocks * MIB)), 0);
+        meet_with(&liar, DIRECT, sink, record);
+        say_begin(&liar, blocks * MIB);
+        keep.first = 1;
+        keep.count = blocks - 1;
+        SAY(liar.stream, keep, KEEP, &keep);
+        say_zero(&liar, 0, MIB);
+        say_end(&liar, blocks * MIB, digest, sizeof digest);
+        Drover__DataEnvelope *envelope = hear(&liar);
+        assert_int_equal((int) envelope->body_case, DROVER__DATA_ENVELOPE__BODY_DONE);
+        proto_free(&envelope->base);
+        struct rig_side *victim = liar.victim;
+        part(&liar);
+        rig_assert_ok(victim);
+        close(record);
 }
 
 static void what_is_not_here_cannot_be_kept(void **state) {
@@ -370,6 +416,7 @@ int main(void) {
                 cmocka_unit_test(an_answer_that_nobody_asked_for_is_refused),
                 cmocka_unit_test(fault_55_a_block_that_decompresses_to_more_is_refused),
                 cmocka_unit_test(ranges_that_overlap_are_refused),
+                cmocka_unit_test(a_long_run_that_is_kept_waits_for_nothing_behind_it),
                 cmocka_unit_test(what_is_not_here_cannot_be_kept),
                 cmocka_unit_test(an_end_before_everything_came_is_refused),
                 cmocka_unit_test(another_length_at_the_end_is_refused),
