@@ -561,6 +561,74 @@ static void fault_17_a_settling_broken_off_anywhere_only_goes_forward(void **sta
         }
 }
 
+// ---- between the commit and the settling, which the source's retiring can hold up for days ----
+
+static void bring_and_start(struct scene *scene, const struct ask *ask) {
+        bring(scene, ask);
+        scene_must(scene, define(scene, ask));
+        scene_must(scene, start(scene));
+}
+
+static void assert_settled(struct scene *scene) {
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+        assert_true(scene_has(scene, "erp.raw", "system"));
+        assert_int_equal(discard(scene), -1);
+        assert_string_equal(scene->err.message, "job job1 is committed: VM " SCENE_UUID " belongs to this host now");
+        scene_must(scene, settle(scene, true));
+}
+
+static void a_vm_with_another_image_since_the_commit_is_settled(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring_and_start(scene, &ask);
+        _cleanup_(free_p) char *overlay = scene_disk(scene, "vda", "erp.snapshot", "");
+        scene_define(scene, "erp", SCENE_UUID, SCENE_MAC, overlay);
+        scene_must(scene, settle(scene, true));
+        assert_settled(scene);
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        int autostart = 0;
+        assert_int_equal(virDomainGetAutostart(domain, &autostart), 0);
+        assert_int_equal(autostart, 1);
+}
+
+static void a_vm_that_was_undefined_since_the_commit_is_settled(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring_and_start(scene, &ask);
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_int_equal(virDomainDestroy(domain), 0);
+        assert_int_equal(virDomainUndefine(domain), 0);
+        scene_must(scene, settle(scene, true));
+        assert_settled(scene);
+        assert_false(scene_defined(scene, SCENE_UUID));
+}
+
+static void a_vm_that_was_undefined_while_it_runs_is_settled(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring_and_start(scene, &ask);
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_int_equal(virDomainUndefine(domain), 0);
+        scene_must(scene, settle(scene, true));
+        assert_settled(scene);
+        assert_true(scene_active(scene, SCENE_UUID));
+}
+
+static void what_this_job_did_not_define_is_not_settled(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        ask_init(scene, &ask);
+        bring(scene, &ask);
+        scene_define(scene, "web", SCENE_UUID, "52:54:00:ab:cd:ef", "");
+        assert_int_equal(settle(scene, true), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_string_equal(scene->err.message, "job job1 has not defined VM " SCENE_UUID " on this host");
+        scene_must(scene, discard(scene));
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_set_up, scene_tear_down)
         const struct CMUnitTest tests[] = {
@@ -589,6 +657,10 @@ int main(void) {
                 TEST(fault_10_a_placement_broken_off_anywhere_is_finished_or_undone),
                 TEST(fault_13_a_discard_broken_off_anywhere_is_finished),
                 TEST(fault_17_a_settling_broken_off_anywhere_only_goes_forward),
+                TEST(a_vm_with_another_image_since_the_commit_is_settled),
+                TEST(a_vm_that_was_undefined_since_the_commit_is_settled),
+                TEST(a_vm_that_was_undefined_while_it_runs_is_settled),
+                TEST(what_this_job_did_not_define_is_not_settled),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
