@@ -13,6 +13,8 @@
  * Fault points (common/fault.h), in the order in which they are met:
  *     agent.reserve.before-hold        for each file and volume
  *     agent.reserve.before-volume      for each volume: hold committed, none made
+ *     agent.reserve.making             for each volume: noted that it is about to be made
+ *     agent.reserve.given-up           for a volume that cannot be made: its hold still there
  *     agent.reserve.volume             for each volume: made, its key not committed
  *     agent.reserve.done               before the answer
  *     agent.define.before-publish      for each file: identity committed, still aside; for each volume

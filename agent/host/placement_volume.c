@@ -11,6 +11,8 @@
 
 // LVM rounds up to its extents, of which this is larger than any in use.
 #define ROUNDING_MAX (UINT64_C(256) << 20)
+// With the item, from when none of that name was there until it is known what came of making one.
+#define FACT_MAKING "making."
 
 static char *fact_of(const struct hold *hold) {
         return memory_format(FACT_IDENTITY "%s", hold->item);
@@ -27,6 +29,15 @@ static int recall(const struct custody *custody, const struct hold *hold, char *
         return custody_fact(custody, fact, ret_key, err);
 }
 
+// Only one that was about to be made when the agent died, or libvirt went away, can be ours without a key.
+static int may_be_ours(const struct custody *custody, const struct hold *hold, const struct volume *volume,
+                       struct error *err) {
+        _cleanup_(free_p) char *making = memory_format(FACT_MAKING "%s", hold->item);
+        if (volume->bytes < hold->bytes || volume->bytes - hold->bytes >= ROUNDING_MAX)
+                return 0;
+        return custody_fact_is(custody, making, "yes", err);
+}
+
 static int look(const struct custody *custody, const struct hold *hold, bool known, struct volume *ret,
                 struct error *err) {
         _cleanup_(free_p) char *key = NULL;
@@ -34,9 +45,8 @@ static int look(const struct custody *custody, const struct hold *hold, bool kno
         int noted = found > 0 ? recall(custody, hold, &key, err) : found;
         if (found <= 0 || noted < 0)
                 return found <= 0 ? found : -1;
-        bool ours = noted ? strcmp(key, ret->key) == 0
-                          : known && ret->bytes >= hold->bytes && ret->bytes - hold->bytes < ROUNDING_MAX;
-        return ours ? 1 : not_ours(hold, err);
+        int ours = noted ? strcmp(key, ret->key) == 0 : known ? may_be_ours(custody, hold, ret, err) : 0;
+        return ours ? ours : not_ours(hold, err);
 }
 
 int placement_volume_look(const struct custody *custody, const struct hold *hold, bool known, struct error *err) {
@@ -44,29 +54,40 @@ int placement_volume_look(const struct custody *custody, const struct hold *hold
         return look(custody, hold, known, &volume, err);
 }
 
+static int making_over(const struct custody *custody, const struct hold *hold, struct error *err) {
+        _cleanup_(free_p) char *making = memory_format(FACT_MAKING "%s", hold->item);
+        return journal_fact_remove(custody->journal, custody->job, making, err);
+}
+
 static int note(const struct custody *custody, const struct hold *hold, const struct volume *volume,
                 struct error *err) {
         _cleanup_(free_p) char *fact = fact_of(hold);
-        return custody_set_fact(custody, fact, volume->key, err);
+        return custody_set_fact(custody, fact, volume->key, err) < 0 ? -1 : making_over(custody, hold, err);
 }
 
-// What stands at that name now, if anything does, is not ours, and nothing may say so.
-static int give_up(const struct custody *custody, const struct hold *hold, struct error *err) {
-        struct error ignored = ERROR_INIT;
-        journal_hold_remove(custody->journal, hold->job, hold->item, &ignored);
-        error_clear(&ignored);
+// What stands at that name now, if anything does, is not ours, and nothing may say so. `why` it could not be made.
+static int give_up(const struct custody *custody, const struct hold *hold, const struct error *why, struct error *err) {
+        if (making_over(custody, hold, err) < 0 || fault_point("agent.reserve.given-up", err) < 0 ||
+            journal_hold_remove(custody->journal, hold->job, hold->item, err) < 0)
+                return error_prefix(err, "%s: %s; its reservation stays", hold->item, why->message);
+        if (err)
+                *err = *why;
         return error_prefix(err, "%s", hold->item);
 }
 
 // Without an answer nobody knows whether it was made: the hold stays, so that it is found later, or taken away.
 static int make(const struct custody *custody, const struct hold *hold, struct volume *ret, struct error *err) {
+        _cleanup_(free_p) char *making = memory_format(FACT_MAKING "%s", hold->item);
         struct error why = ERROR_INIT;
+        if (custody_set_fact(custody, making, "yes", err) < 0 || fault_point("agent.reserve.making", err) < 0)
+                return -1;
         if (volume_make(custody->conn, hold->directory, hold->name, hold->bytes, ret, &why) == 0)
                 return 0;
+        if (why.code != ERROR_UNREACHABLE && why.code != ERROR_TIMEOUT)
+                return give_up(custody, hold, &why, err);
         if (err)
                 *err = why;
-        bool unanswered = why.code == ERROR_UNREACHABLE || why.code == ERROR_TIMEOUT;
-        return unanswered ? error_prefix(err, "%s", hold->item) : give_up(custody, hold, err);
+        return error_prefix(err, "%s", hold->item);
 }
 
 int placement_volume_make(const struct custody *custody, const struct hold *hold, bool known, struct error *err) {
@@ -75,10 +96,12 @@ int placement_volume_make(const struct custody *custody, const struct hold *hold
         if (fault_point("agent.reserve.before-volume", err) < 0)
                 return -1;
         int found = look(custody, hold, known, &volume, &why);
+        if (found < 0 && why.code == ERROR_CONFLICT)
+                return give_up(custody, hold, &why, err);
         if (found < 0 && err)
                 *err = why;
         if (found < 0)
-                return why.code == ERROR_CONFLICT ? give_up(custody, hold, err) : -1;
+                return -1;
         if (!found && make(custody, hold, &volume, err) < 0)
                 return -1;
         if (fault_point("agent.reserve.volume", err) < 0)
@@ -131,7 +154,8 @@ int placement_volume_discard(const struct custody *custody, const struct hold *h
         }
         if (found == 0 && volume_check_pool(custody->conn, hold->directory, hold->name, err) < 0)
                 return -1;
-        if (journal_record_remove(custody->journal, hold->job, hold->item, err) < 0 ||
+        if ((found > 0 ? note(custody, hold, &volume, err) : making_over(custody, hold, err)) < 0 ||
+            journal_record_remove(custody->journal, hold->job, hold->item, err) < 0 ||
             fault_point("agent.discard.partial-removed", err) < 0 ||
             (found > 0 && volume_remove(custody->conn, hold->directory, hold->name, volume.key, err) < 0))
                 return -1;

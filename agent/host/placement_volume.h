@@ -6,8 +6,9 @@
  * Blocking, workers only; used by agent/host only.
  *
  * Order: the pool is read, and nothing has that name; the hold is committed; the volume is made; its key is committed
- * (FACT_IDENTITY). After a crash between the last two a volume of that name and size is taken for the one that was
- * made, since there was none before. From then on only the volume of that key is written to, defined or removed.
+ * (FACT_IDENTITY). Right before it is made, it is looked once more whether nothing has that name, and what is begun is
+ * noted: after a crash between that and the key, and then alone, a volume of that name and size is taken for the one
+ * that was made. From then on only the volume of that key is written to, defined or removed.
  */
 #include "agent/host/custody_domain.h"
 #include "agent/host/hold_file.h"
@@ -17,7 +18,8 @@
 // not ours. `known`: the hold has been committed.
 int placement_volume_look(const struct custody *custody, const struct hold *hold, bool known, struct error *err);
 // Of a hold that is committed: the volume made and noted, once. `known`: it was committed by an earlier run. When the
-// volume cannot be made, the hold goes; it stays when libvirt went away before it said so (ERROR_UNREACHABLE).
+// volume cannot be made, the hold goes; it stays when libvirt went away before it said so (ERROR_UNREACHABLE), or when
+// the journal cannot be written to.
 int placement_volume_make(const struct custody *custody, const struct hold *hold, bool known, struct error *err);
 // Open for the copy, read-write and claimed, with its record of what was verified.
 int placement_volume_resume(const struct custody *custody, const struct hold *hold, struct hold_partial *ret,

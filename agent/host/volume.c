@@ -92,17 +92,23 @@ static int look(virStoragePoolPtr pool, const char *name, virStorageVolPtr *ret,
         return virGetLastErrorCode() == VIR_ERR_NO_STORAGE_VOL ? 0 : connection_error(err, "look up the volume");
 }
 
-static int describe(virStorageVolPtr volume, struct volume *ret, struct error *err) {
-        virStorageVolInfo info;
+static int read_key(virStorageVolPtr volume, struct volume *ret, struct error *err) {
         const char *key = virStorageVolGetKey(volume);
-        if (!key || virStorageVolGetInfo(volume, &info) < 0)
+        if (!key)
                 return connection_error(err, "read the volume");
         if (strlen(key) >= sizeof(ret->key))
                 return error_set(err, ERROR_REFUSED, "volume %s has a key that is too long",
                                  virStorageVolGetName(volume));
         memcpy(ret->key, key, strlen(key) + 1);
-        ret->bytes = info.capacity;
         return 0;
+}
+
+static int describe(virStorageVolPtr volume, struct volume *ret, struct error *err) {
+        virStorageVolInfo info;
+        if (virStorageVolGetInfo(volume, &info) < 0)
+                return connection_error(err, "read the volume");
+        ret->bytes = info.capacity;
+        return read_key(volume, ret, err);
 }
 
 int volume_find(virConnectPtr conn, const char *directory, const char *name, struct volume *ret, struct error *err) {
@@ -147,7 +153,13 @@ int volume_make(virConnectPtr conn, const char *directory, const char *name, uin
                 connection_error(err, "make the volume");
                 return error_prefix(err, "pool %s", virStoragePoolGetName(pool));
         }
-        return describe(volume, ret, err);
+        // The key came with the answer: libvirt is not asked once more, which could fail with the volume made.
+        ret->bytes = bytes;
+        if (read_key(volume, ret, err) == 0)
+                return 0;
+        if (virStorageVolDelete(volume, 0) < 0)
+                error_hint(err, "remove it, nobody else will: virsh vol-delete %s/%s", directory, name);
+        return -1;
 }
 
 int volume_remove(virConnectPtr conn, const char *directory, const char *name, const char *key, struct error *err) {

@@ -24,6 +24,7 @@ int volume_find(virConnectPtr conn, const char *directory, const char *name, str
 // Whether an active pool makes volumes there; without one, nobody can tell whether a volume is there. ERROR_REFUSED.
 int volume_check_pool(virConnectPtr conn, const char *directory, const char *name, struct error *err);
 // Of at least so many bytes; what is in it is whatever was there on the disk before. ERROR_CONFLICT when there is one.
+// After a failure none is left, unless libvirt went away (ERROR_UNREACHABLE, ERROR_TIMEOUT) before it said so.
 int volume_make(virConnectPtr conn, const char *directory, const char *name, uint64_t bytes, struct volume *ret,
                 struct error *err);
 // Only the volume of that key. 1: removed, 0: there is none, or another one, which stays; -1.

@@ -4,6 +4,7 @@
  * making or the removing of one can be cut short.
  */
 #include "agent/host/custody_domain.h"
+#include "agent/host/volume.h"
 #include "agent_custody_scene.h"
 #include <dlfcn.h>
 #include <libvirt/virterror.h>
@@ -17,6 +18,8 @@
 static unsigned volumes_made;
 static bool goes_away; // libvirt, once it has made the volume
 static bool went_away;
+static bool info_fails, long_key;
+static bool taken_meanwhile; // the name, by somebody, right before libvirt is asked to make ours
 
 static void *next(const char *name) {
         void *function = dlsym(RTLD_NEXT, name);
@@ -35,6 +38,8 @@ virErrorPtr virGetLastError(void) {
 virStorageVolPtr virStorageVolCreateXML(virStoragePoolPtr pool, const char *xml, unsigned flags) {
         virStorageVolPtr (*create)(virStoragePoolPtr, const char *, unsigned);
         *(void **) &create = next("virStorageVolCreateXML");
+        _cleanup_(volume_free_p) virStorageVolPtr theirs = taken_meanwhile ? create(pool, xml, flags) : NULL;
+        volumes_made += theirs != NULL;
         virStorageVolPtr volume = create(pool, xml, flags);
         volumes_made += volume != NULL;
         if (!volume || !goes_away)
@@ -45,17 +50,23 @@ virStorageVolPtr virStorageVolCreateXML(virStoragePoolPtr pool, const char *xml,
 }
 
 const char *virStorageVolGetKey(virStorageVolPtr volume) {
-        static char key[16];
+        static char key[2 * VOLUME_KEY_MAX];
         (void) volume;
-        snprintf(key, sizeof(key), "key-%u", volumes_made);
+        snprintf(key, sizeof(key), "key-%0*u", long_key ? VOLUME_KEY_MAX : 1, volumes_made);
         return key;
+}
+
+int virStorageVolGetInfo(virStorageVolPtr volume, virStorageVolInfoPtr info) {
+        int (*get)(virStorageVolPtr, virStorageVolInfoPtr);
+        *(void **) &get = next("virStorageVolGetInfo");
+        return info_fails ? -1 : get(volume, info);
 }
 
 static int set_up(void **state) {
         scene_set_up(state);
         struct scene *scene = *state;
         volumes_made = 0;
-        goes_away = went_away = false;
+        goes_away = went_away = info_fails = long_key = taken_meanwhile = false;
         _cleanup_(pool_free_p) virStoragePoolPtr pool =
                 virStoragePoolCreateXML(scene->conn,
                                         "<pool type='logical'><name>vg</name><source><name>vg</name></source>"
@@ -103,15 +114,19 @@ static bool is_there(struct scene *scene) {
         return volume;
 }
 
-// Somebody on the host removes it, and makes another of that name and size.
-static void replace_by_hand(struct scene *scene) {
+// Somebody on the host makes one of that name and size.
+static void make_by_hand(struct scene *scene) {
         _cleanup_(pool_free_p) virStoragePoolPtr pool = virStoragePoolLookupByName(scene->conn, "vg");
-        _cleanup_(volume_free_p) virStorageVolPtr old = volume_there(scene);
-        assert_int_equal(virStorageVolDelete(old, 0), 0);
         _cleanup_(free_p) char *xml = memory_format("<volume><name>" VOLUME "</name><capacity>%llu</capacity></volume>",
                                                     (unsigned long long) BYTES);
         _cleanup_(volume_free_p) virStorageVolPtr made = virStorageVolCreateXML(pool, xml, 0);
         assert_non_null(made);
+}
+
+static void replace_by_hand(struct scene *scene) {
+        _cleanup_(volume_free_p) virStorageVolPtr old = volume_there(scene);
+        assert_int_equal(virStorageVolDelete(old, 0), 0);
+        make_by_hand(scene);
 }
 
 static void a_volume_is_made_when_it_is_reserved_and_goes_when_it_is_discarded(void **state) {
@@ -161,7 +176,7 @@ static void a_volume_that_libvirt_made_before_it_went_away_is_taken_away_again(v
 static void fault_10_a_reservation_of_a_volume_broken_off_anywhere_is_finished_or_taken_away(void **state) {
         struct scene *scene = *state;
         static const char *const points[] = {"agent.reserve.before-hold", "agent.reserve.before-volume",
-                                             "agent.reserve.volume", "agent.reserve.done"};
+                                             "agent.reserve.making", "agent.reserve.volume", "agent.reserve.done"};
         for (unsigned i = 0; i < 2 * ARRAY_SIZE(points); i++) {
                 unsigned before = volumes_made;
                 scene_fail_at(scene, points[i / 2]);
@@ -178,6 +193,66 @@ static void fault_10_a_reservation_of_a_volume_broken_off_anywhere_is_finished_o
         }
 }
 
+static void a_volume_that_was_made_is_not_forgotten_because_libvirt_fails_then(void **state) {
+        struct scene *scene = *state;
+        info_fails = true;
+        scene_must(scene, reserve(scene));
+        info_fails = false;
+        assert_true(is_there(scene));
+        scene_must(scene, reserve(scene));
+        assert_int_equal(volumes_made, 1);
+        scene_must(scene, discard(scene));
+        assert_false(is_there(scene));
+}
+
+static void a_volume_that_could_not_be_told_from_others_is_not_kept(void **state) {
+        struct scene *scene = *state;
+        long_key = true;
+        assert_int_equal(reserve(scene), -1);
+        assert_string_equal(scene->err.message, "vda: volume erp has a key that is too long");
+        assert_int_equal(scene->err.n_hints, 0);
+        assert_false(is_there(scene));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void assert_theirs(struct scene *scene) {
+        assert_int_equal(scene_holds(scene, NULL, 0), 1);
+        assert_int_equal(reserve(scene), -1);
+        assert_string_equal(scene->err.message, "this host cannot take erp: pool vg has a volume erp already");
+        scene_must(scene, discard(scene));
+        assert_true(is_there(scene));
+        assert_int_equal(volumes_made, 1);
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void a_volume_that_somebody_made_before_ours_was_begun_is_theirs(void **state) {
+        struct scene *scene = *state;
+        scene_fail_at(scene, "agent.reserve.before-volume");
+        assert_int_equal(reserve(scene), -1);
+        assert_true(scene_failed_at(scene, "agent.reserve.before-volume"));
+        make_by_hand(scene);
+        assert_theirs(scene);
+}
+
+static void a_volume_in_the_way_of_ours_is_theirs_after_the_agent_died_as_well(void **state) {
+        struct scene *scene = *state;
+        taken_meanwhile = true;
+        scene_fail_at(scene, "agent.reserve.given-up");
+        assert_int_equal(reserve(scene), -1);
+        assert_true(scene_failed_at(scene, "agent.reserve.given-up"));
+        taken_meanwhile = false;
+        assert_theirs(scene);
+}
+
+static void a_volume_in_the_way_of_ours_is_told(void **state) {
+        struct scene *scene = *state;
+        taken_meanwhile = true;
+        assert_int_equal(reserve(scene), -1);
+        assert_non_null(strstr(scene->err.message, "vda: pool vg: make the volume: "));
+        assert_true(is_there(scene));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
 #define VOLUME_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, scene_tear_down)
 
 int main(void) {
@@ -187,6 +262,11 @@ int main(void) {
                 VOLUME_TEST(a_volume_that_libvirt_made_before_it_went_away_is_found_again),
                 VOLUME_TEST(a_volume_that_libvirt_made_before_it_went_away_is_taken_away_again),
                 VOLUME_TEST(fault_10_a_reservation_of_a_volume_broken_off_anywhere_is_finished_or_taken_away),
+                VOLUME_TEST(a_volume_that_was_made_is_not_forgotten_because_libvirt_fails_then),
+                VOLUME_TEST(a_volume_that_could_not_be_told_from_others_is_not_kept),
+                VOLUME_TEST(a_volume_that_somebody_made_before_ours_was_begun_is_theirs),
+                VOLUME_TEST(a_volume_in_the_way_of_ours_is_theirs_after_the_agent_died_as_well),
+                VOLUME_TEST(a_volume_in_the_way_of_ours_is_told),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
