@@ -9,6 +9,11 @@ void placement_hold(const struct custody *custody, const char *vm_name, const ch
 int placement_nvram_place(const struct custody *custody, const char *vm_name, struct hold *hold, struct error *err);
 // Whether the domain is the one that this job defined: noted so, and with our files for its disks. 1, 0, -1.
 int placement_made(const struct custody *custody, virDomainPtr domain, struct error *err);
+// One more reason against this host, joined to those before it.
+void placement_refuse(struct error *refusal, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Reasons against the bridges and networks of a request.
+int placement_networks_check(virConnectPtr conn, const Drover__MoveReserve *request, struct error *refusal,
+                             struct error *err);
 int placement_check_open(const struct custody *custody, struct error *err); // ERROR_CONFLICT once the move is settled
 
 // The snapshots of a request, told to libvirt for the domain that was just defined; what a clone goes without becomes a

@@ -3,7 +3,6 @@
  * Reserving: all reasons why this host cannot take the VM in one refusal, or a hold for each file that will come. Two
  * reservations at once are made one after the other, so that they do not count the same room twice. Workers only.
  */
-#include "agent/host/bridge.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
 #include "agent/host/placement.h"
@@ -56,22 +55,10 @@ static void reserve_fini(struct reserve *reserve) {
 
 // ---- reasons ----
 
-static void __attribute__((format(printf, 2, 3))) refuse(struct reserve *reserve, const char *format, ...) {
-        char text[512];
-        va_list args;
-        va_start(args, format);
-        vsnprintf(text, sizeof(text), format, args);
-        va_end(args);
-        struct error *refusal = &reserve->refusal;
-        size_t used = strlen(refusal->message);
-        snprintf(refusal->message + used, sizeof(refusal->message) - used, "%s%s", used ? "; " : "", text);
-        refusal->code = ERROR_REFUSED;
-}
-
 // A failure that is a reason against this host, as opposed to one that says nothing about it.
 static int refuse_for(struct reserve *reserve, const struct error *why, struct error *err) {
         if (why->code == ERROR_NOT_FOUND || why->code == ERROR_REFUSED || why->code == ERROR_INVALID) {
-                refuse(reserve, "%s", why->message);
+                placement_refuse(&reserve->refusal, "%s", why->message);
                 for (unsigned i = 0; i < why->n_hints; i++)
                         error_hint(&reserve->refusal, "%s", why->hints[i]);
                 return 0;
@@ -111,7 +98,7 @@ static int check_uuid(struct reserve *reserve, struct error *err) {
         if (ours < 0)
                 return -1;
         if (found && !ours) {
-                refuse(reserve, "its UUID is in use here by the VM %s", virDomainGetName(domain));
+                placement_refuse(&reserve->refusal, "its UUID is in use here by the VM %s", virDomainGetName(domain));
                 error_hint(&reserve->refusal, "see whether that one is still needed: virsh dominfo %s",
                            reserve->custody->vm_uuid);
         }
@@ -123,7 +110,7 @@ static void check_name(struct reserve *reserve) {
         const struct neighbours *neighbours = &reserve->neighbours;
         for (unsigned i = 0; i < neighbours->n; i++)
                 if (strcmp(neighbours->items[i].definition->name, name) == 0) {
-                        refuse(reserve, "a VM named %s exists here", name);
+                        placement_refuse(&reserve->refusal, "a VM named %s exists here", name);
                         error_hint(&reserve->refusal, "give it another name: --as NAME");
                         return;
                 }
@@ -132,7 +119,7 @@ static void check_name(struct reserve *reserve) {
                 if (strcmp(other->job, reserve->custody->job) == 0 || strcmp(other->vm_name, name) != 0 ||
                     (other->kind != HOLD_INCOMING && other->kind != HOLD_PUBLISHED))
                         continue;
-                refuse(reserve, "job %s is bringing a VM named %s here", other->job, name);
+                placement_refuse(&reserve->refusal, "job %s is bringing a VM named %s here", other->job, name);
                 error_hint(&reserve->refusal, "see how far it is: drover job show %s", other->job);
                 return;
         }
@@ -151,91 +138,11 @@ static void check_macs(struct reserve *reserve) {
                         const Drover__Domain *other = reserve->neighbours.items[k].definition;
                         if (!has_mac(other, reserve->request->macs[i]))
                                 continue;
-                        refuse(reserve, "the MAC address %s is in use here by the VM %s", reserve->request->macs[i],
-                               other->name);
+                        placement_refuse(&reserve->refusal, "the MAC address %s is in use here by the VM %s",
+                                         reserve->request->macs[i], other->name);
                         error_hint(&reserve->refusal, "give one of them another address: virsh edit %s", other->name);
                         break;
                 }
-}
-
-// ---- bridges and networks ----
-
-static void free_names(char **names, unsigned n) {
-        for (unsigned i = 0; i < n; i++)
-                free(names[i]);
-        free(names);
-}
-
-static bool among(const char *name, char *const *names, unsigned n) {
-        for (unsigned i = 0; i < n; i++)
-                if (strcmp(names[i], name) == 0)
-                        return true;
-        return false;
-}
-
-static void refuse_unknown(struct reserve *reserve, const char *what, const char *name, char *const *names,
-                           unsigned n) {
-        refuse(reserve, "there is no %s %s here", what, name);
-        int nearest = name_nearest(name, names, n);
-        if (nearest >= 0)
-                error_hint(&reserve->refusal, "did you mean %s? --bridge %s=%s", names[nearest], name, names[nearest]);
-        else if (n > 0)
-                error_hint(&reserve->refusal, "name one that is here, such as %s: --bridge %s=%s", names[0], name,
-                           names[0]);
-        else
-                error_hint(&reserve->refusal, "this host has no %s at all", what);
-}
-
-static int check_bridges(struct reserve *reserve, struct error *err) {
-        char **names = NULL;
-        unsigned n = 0;
-        if (reserve->request->n_bridges == 0)
-                return 0;
-        if (bridge_names(&names, &n, err) < 0)
-                return -1;
-        for (size_t i = 0; i < reserve->request->n_bridges; i++)
-                if (!among(reserve->request->bridges[i], names, n))
-                        refuse_unknown(reserve, "bridge", reserve->request->bridges[i], names, n);
-        free_names(names, n);
-        return 0;
-}
-
-static int network_names(virConnectPtr conn, unsigned flags, char ***ret, unsigned *ret_n, struct error *err) {
-        virNetworkPtr *networks = NULL;
-        int n = virConnectListAllNetworks(conn, &networks, flags);
-        if (n < 0)
-                return connection_error(err, "list the networks");
-        *ret = new_array(char *, (size_t) n + 1);
-        *ret_n = (unsigned) n;
-        for (int i = 0; i < n; i++) {
-                (*ret)[i] = memory_string(virNetworkGetName(networks[i]));
-                virNetworkFree(networks[i]);
-        }
-        free(networks);
-        return 0;
-}
-
-static int check_networks(struct reserve *reserve, struct error *err) {
-        char **all = NULL, **active = NULL;
-        unsigned n_all = 0, n_active = 0;
-        virConnectPtr conn = reserve->custody->conn;
-        if (reserve->request->n_networks == 0)
-                return 0;
-        int status = network_names(conn, 0, &all, &n_all, err);
-        if (status == 0)
-                status = network_names(conn, VIR_CONNECT_LIST_NETWORKS_ACTIVE, &active, &n_active, err);
-        for (size_t i = 0; status == 0 && i < reserve->request->n_networks; i++) {
-                const char *name = reserve->request->networks[i];
-                if (!among(name, all, n_all))
-                        refuse_unknown(reserve, "network", name, all, n_all);
-                else if (!among(name, active, n_active)) {
-                        refuse(reserve, "the network %s is not active here", name);
-                        error_hint(&reserve->refusal, "on the host: virsh net-start %s", name);
-                }
-        }
-        free_names(all, n_all);
-        free_names(active, n_active);
-        return status;
 }
 
 // ---- volumes and room ----
@@ -257,12 +164,12 @@ static void check_promised(struct reserve *reserve, const struct hold *hold, con
                 // A retired copy lies aside and has no claim to the name it had: its VM may come back here.
                 if (&reserve->others[i] != hold_of(reserve, hold->item) && reserve->others[i].kind != HOLD_RETIRED &&
                     same_place(&reserve->others[i], hold))
-                        refuse(reserve, "volume %s of pool %s is promised to job %s", hold->name, pool,
-                               reserve->others[i].job);
+                        placement_refuse(&reserve->refusal, "volume %s of pool %s is promised to job %s", hold->name,
+                                         pool, reserve->others[i].job);
         for (unsigned i = 0; i < reserve->n_holds; i++)
                 if (same_place(&reserve->holds[i], hold))
-                        refuse(reserve, "the disks %s and %s would have the same file %s", reserve->holds[i].item,
-                               hold->item, hold->name);
+                        placement_refuse(&reserve->refusal, "the disks %s and %s would have the same file %s",
+                                         reserve->holds[i].item, hold->item, hold->name);
 }
 
 // What this job put at that name itself, in an earlier run, is no reason against it.
@@ -285,7 +192,7 @@ static int check_volume(struct reserve *reserve, const struct hold *hold, const 
                 taken = !ours;
         }
         if (taken)
-                refuse(reserve, "pool %s has a volume %s already", pool, hold->name);
+                placement_refuse(&reserve->refusal, "pool %s has a volume %s already", pool, hold->name);
         check_promised(reserve, hold, pool);
         return 0;
 }
@@ -343,9 +250,9 @@ static void check_rooms(struct reserve *reserve) {
                 const struct room *room = &reserve->rooms[i];
                 if (room->needed <= room->available)
                         continue;
-                refuse(reserve, "pool %s has %s free and %s are needed%s", room->pool,
-                       units_format_size(room->available, available), units_format_size(room->needed, needed),
-                       room->device ? ", with what stays free and what other jobs were promised" : "");
+                placement_refuse(&reserve->refusal, "pool %s has %s free and %s are needed%s", room->pool,
+                                 units_format_size(room->available, available), units_format_size(room->needed, needed),
+                                 room->device ? ", with what stays free and what other jobs were promised" : "");
                 error_hint(&reserve->refusal, "free some of it, or choose another pool: --pool POOL");
         }
 }
@@ -373,7 +280,7 @@ static int check_volume_name(struct reserve *reserve, const struct hold *hold, c
         if (found < 0 && why.code != ERROR_CONFLICT)
                 return refuse_for(reserve, &why, err);
         if (found < 0)
-                refuse(reserve, "pool %s has a volume %s already", pool, hold->name);
+                placement_refuse(&reserve->refusal, "pool %s has a volume %s already", pool, hold->name);
         else if (found == 0)
                 room_of(reserve, 0, pool, available)->needed += hold->bytes;
         return 0;
@@ -397,7 +304,8 @@ static int check_device(struct reserve *reserve, const Drover__MoveDisk *disk, s
         hold.bytes = guest_bytes(disk);
         hold.device = true;
         if (strcmp(disk->format, "raw") != 0 || hold.bytes == 0) {
-                refuse(reserve, "%s: a volume of pool %s is raw, and of a known size", disk->target, disk->pool);
+                placement_refuse(&reserve->refusal, "%s: a volume of pool %s is raw, and of a known size", disk->target,
+                                 disk->pool);
                 return 0;
         }
         const struct hold *known = hold_of(reserve, disk->target);
@@ -462,7 +370,7 @@ static int check(struct reserve *reserve, struct error *err) {
                 return -1;
         check_name(reserve);
         check_macs(reserve);
-        if (check_bridges(reserve, err) < 0 || check_networks(reserve, err) < 0)
+        if (placement_networks_check(custody->conn, reserve->request, &reserve->refusal, err) < 0)
                 return -1;
         for (size_t i = 0; i < reserve->request->n_disks; i++)
                 if (check_disk(reserve, reserve->request->disks[i], err) < 0)
