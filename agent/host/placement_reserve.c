@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Reserving: all reasons why this host cannot take the VM in one refusal, or a hold for each file that will come. Two
- * reservations at once are made one after the other, so that they do not count the same room twice. Workers only.
+ * reservations at once both look, which can take as long as a file system or libvirt likes; the one that puts its holds
+ * later finds those of the other and looks again, so that they do not count the same room twice. Workers only.
  */
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
@@ -25,7 +26,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-static pthread_mutex_t reserving = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t reserving = PTHREAD_MUTEX_INITIALIZER; // nothing but the journal is asked under it
 
 // A file system or a pool of devices that will receive disks.
 struct room {
@@ -269,7 +270,8 @@ static void keep(struct reserve *reserve, const struct hold *hold) {
 
 // ---- volumes that are devices ----
 
-// What others were promised has been made already, and is no longer available.
+// What others were promised has been made already, and is no longer available, or is about to be made, if there is
+// room.
 static int check_volume_name(struct reserve *reserve, const struct hold *hold, const char *pool, uint64_t available,
                              struct error *err) {
         const struct hold *known = hold_of(reserve, hold->item);
@@ -381,25 +383,64 @@ static int check(struct reserve *reserve, struct error *err) {
         return conclude(reserve, err);
 }
 
+// Of what was there, only a retired copy can come to claim more than it did.
+static bool seen(const struct reserve *reserve, const struct hold *hold) {
+        for (unsigned i = 0; i < reserve->n_others; i++) {
+                const struct hold *other = &reserve->others[i];
+                if (strcmp(other->job, hold->job) == 0 && strcmp(other->item, hold->item) == 0)
+                        return same_place(other, hold) && (other->kind == hold->kind || other->kind != HOLD_RETIRED);
+        }
+        return false;
+}
+
+// With the lock held. What went away since is no reason to look again: there is only more room.
+static int seen_all(const struct reserve *reserve, struct error *err) {
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        if (journal_holds(reserve->custody->journal, NULL, 0, &holds, &n, err) < 0)
+                return -1;
+        for (unsigned i = 0; i < n; i++)
+                if (!seen(reserve, &holds[i]))
+                        return 0;
+        return 1;
+}
+
 static int put(const struct reserve *reserve, struct error *err) {
         for (unsigned i = 0; i < reserve->n_holds; i++)
                 if (fault_point("agent.reserve.before-hold", err) < 0 ||
-                    journal_hold_put(reserve->custody->journal, &reserve->holds[i], err) < 0 ||
-                    (reserve->holds[i].device &&
-                     placement_volume_make(reserve->custody, &reserve->holds[i],
-                                           hold_of(reserve, reserve->holds[i].item) != NULL, err) < 0))
+                    journal_hold_put(reserve->custody->journal, &reserve->holds[i], err) < 0)
                         return -1;
-        return fault_point("agent.reserve.done", err);
+        return 0;
+}
+
+// 1: done, 0: others have put holds since this one began to look, -1.
+static int put_if_seen(const struct reserve *reserve, struct error *err) {
+        pthread_mutex_lock(&reserving);
+        int result = seen_all(reserve, err);
+        if (result > 0 && put(reserve, err) < 0)
+                result = -1;
+        pthread_mutex_unlock(&reserving);
+        return result;
+}
+
+static int make_volumes(const struct reserve *reserve, struct error *err) {
+        for (unsigned i = 0; i < reserve->n_holds; i++) {
+                const struct hold *hold = &reserve->holds[i];
+                if (hold->device &&
+                    placement_volume_make(reserve->custody, hold, hold_of(reserve, hold->item) != NULL, err) < 0)
+                        return -1;
+        }
+        return 0;
 }
 
 int placement_reserve(const struct custody *custody, const Drover__MoveReserve *request, struct error *err) {
-        _cleanup_(reserve_fini) struct reserve reserve = {.custody = custody, .request = request};
         if (placement_check_open(custody, err) < 0 || check_forms(request, err) < 0)
                 return -1;
-        pthread_mutex_lock(&reserving);
-        int status = check(&reserve, err);
-        if (status == 0)
-                status = put(&reserve, err);
-        pthread_mutex_unlock(&reserving);
-        return status;
+        for (int result = 0; result == 0;) {
+                _cleanup_(reserve_fini) struct reserve reserve = {.custody = custody, .request = request};
+                result = check(&reserve, err) < 0 ? -1 : put_if_seen(&reserve, err);
+                if (result < 0 || (result > 0 && make_volumes(&reserve, err) < 0))
+                        return -1;
+        }
+        return fault_point("agent.reserve.done", err);
 }

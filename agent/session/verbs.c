@@ -16,7 +16,7 @@ static const struct verb table[] = {
         {ROW(DOMAIN_XML, "domain_xml"), .flags = VERB_VM | VERB_READS, .thread = VERB_POOL, .run = verb_domain_xml},
         {ROW(MOVE_INSPECT, "move_inspect"), .flags = VERB_JOB | VERB_VM, .thread = VERB_POOL,
          .check = parameters_inspect, .run = verb_move_inspect},
-        {ROW(MOVE_RESERVE, "move_reserve"), .flags = STEP, .thread = VERB_POOL, .check = parameters_reserve,
+        {ROW(MOVE_RESERVE, "move_reserve"), .flags = STEP, .thread = VERB_THREAD, .check = parameters_reserve,
          .run = verb_move_reserve},
         {ROW(MOVE_STOP, "move_stop"), .flags = STEP, .thread = VERB_THREAD, .check = parameters_stop,
          .run = verb_move_stop},

@@ -32,7 +32,7 @@ struct verb_call {
 enum verb_thread {
         VERB_LOOP,   // done at once by the runner itself
         VERB_POOL,   // a libuv worker: short calls to libvirt and to the file system
-        VERB_THREAD, // a thread of its own: whatever waits for a guest or moves an image
+        VERB_THREAD, // a thread of its own: whatever waits for a guest, asks many file systems, or moves an image
 };
 
 enum verb_flags {

@@ -207,6 +207,11 @@ static void every_member_of_the_protocol_has_one_row(void **state) {
         assert_null(verbs_find(DROVER__AGENT_REQUEST__VERB__NOT_SET));
 }
 
+static void what_a_file_system_can_keep_waiting_takes_no_thread_of_the_pool(void **state) {
+        (void) state;
+        assert_int_equal(verbs_find(DROVER__AGENT_REQUEST__VERB_MOVE_RESERVE)->thread, VERB_THREAD);
+}
+
 static void a_request_as_it_should_be_passes(void **state) {
         (void) state;
         size_t n;
@@ -420,6 +425,7 @@ static void fault_55_an_nvram_file_larger_than_any_flash_is_refused(void **state
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_member_of_the_protocol_has_one_row),
+                cmocka_unit_test(what_a_file_system_can_keep_waiting_takes_no_thread_of_the_pool),
                 cmocka_unit_test(a_request_as_it_should_be_passes),
                 cmocka_unit_test(what_a_row_requires_cannot_be_left_out),
                 cmocka_unit_test(fault_48_no_text_of_any_request_lets_a_bad_name_through),
