@@ -346,6 +346,13 @@ int hold_file_inspect(const struct hold *hold, enum hold_place place, const char
         return image_inspect_at(dir_fd, name, format, ret, err);
 }
 
+#define NEVER_BORN ":0.0" // how an identity ends that has no time of birth
+
+bool hold_file_identity_lasts(const char *identity) {
+        size_t length = strlen(identity), end = strlen(NEVER_BORN);
+        return length < end || strcmp(identity + length - end, NEVER_BORN) != 0;
+}
+
 // 1: there, 0: not, -1. The device is left out: its number may be another one after a reboot.
 static int identify(int dir_fd, const char *name, char ret[HOLD_IDENTITY_MAX], struct error *err) {
         struct statx status;
@@ -419,6 +426,23 @@ int hold_file_remove_in_place(const struct hold *hold, const char *identity, str
         if (unlinkat(sides.directory.fd, hold->name, 0) < 0)
                 return error_errno(err, errno, "remove %s/%s", hold->directory, hold->name);
         return file_sync_directory(sides.directory.fd, err);
+}
+
+int hold_file_take_back(const struct hold *hold, const char *identity, struct error *err) {
+        _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
+        char present[HOLD_IDENTITY_MAX];
+        enum hold_place place;
+        if (sides_init(&sides, hold, LOOK, err) < 0)
+                return -1;
+        int found = identify(sides.directory.fd, hold->name, present, err);
+        if (found <= 0)
+                return found;
+        if (strcmp(present, identity) != 0)
+                return 0;
+        // A copy that was begun again when the first had its name already.
+        if (find(&sides, hold, &place, err) < 0 || (place == HOLD_BOTH && hold_file_remove_aside(hold, NULL, err) < 0))
+                return -1;
+        return hold_file_put_aside(hold, err);
 }
 
 int hold_file_tidy(const struct hold *hold, struct journal *journal, struct error *err) {

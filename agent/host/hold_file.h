@@ -51,10 +51,15 @@ int hold_file_inspect(const struct hold *hold, enum hold_place place, const char
 
 // What tells this file from any other that may take its name later: inode number and time of birth.
 int hold_file_identity(const struct hold *hold, enum hold_place place, char ret[HOLD_IDENTITY_MAX], struct error *err);
+// Whether it tells even once the file is gone. Where a file system keeps no time of birth (NFS), a file that is made
+// later can have the inode number of one that was removed.
+bool hold_file_identity_lasts(const char *identity);
 // Removes; absent is success. In place only the file of that identity goes (another is left: ERROR_CONFLICT).
 int hold_file_remove_aside(const struct hold *hold, uint64_t *ret_bytes,
                            struct error *err); // ret_bytes: freed, may be NULL
 int hold_file_remove_in_place(const struct hold *hold, const char *identity, struct error *err);
+// Takes its name from the file of that identity and puts it aside; another is left, absent is success.
+int hold_file_take_back(const struct hold *hold, const char *identity, struct error *err);
 // Removes the sidecar of this hold's directory, if it is empty and no other job has a hold there. Before the hold
 // itself is removed, so that a crash in between leaves no sidecar that nobody knows of.
 int hold_file_tidy(const struct hold *hold, struct journal *journal, struct error *err);

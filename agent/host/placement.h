@@ -30,6 +30,7 @@
  *     agent.settle.forgotten           for each hold
  *     agent.discard.before-destroy, agent.discard.destroyed       if it was defined
  *     agent.discard.undefined          files still there
+ *     agent.discard.taken-back         for each file that only an inode number tells from others: its name is free
  *     agent.discard.partial-removed, agent.discard.removed        for each file
  *     agent.discard.done               before the answer
  */

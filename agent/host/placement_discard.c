@@ -29,14 +29,25 @@ static int remove_domain(const struct custody *custody, struct error *err) {
         return custody_undefine(domain, err);
 }
 
+// Once the file is removed, what was noted of it could fit somebody's new one: it goes first, and the file loses its
+// name before, so that it is found all the same.
+static int take_back(const struct custody *custody, const struct hold *hold, const char *key, const char *identity,
+                     struct error *err) {
+        if (hold_file_take_back(hold, identity, err) < 0 || fault_point("agent.discard.taken-back", err) < 0)
+                return -1;
+        return journal_fact_remove(custody->journal, custody->job, key, err);
+}
+
 static int remove_files(const struct custody *custody, const struct hold *hold, struct error *err) {
         _cleanup_(free_p) char *key = memory_format(FACT_IDENTITY "%s", hold->item);
         _cleanup_(free_p) char *identity = NULL;
-        if (hold_file_remove_aside(hold, NULL, err) < 0 || fault_point("agent.discard.partial-removed", err) < 0)
+        int noted = custody_fact(custody, key, &identity, err); // 0: it was never published
+        bool lasts = noted > 0 && hold_file_identity_lasts(identity);
+        if (noted < 0 || (noted > 0 && !lasts && take_back(custody, hold, key, identity, err) < 0) ||
+            hold_file_remove_aside(hold, NULL, err) < 0 || fault_point("agent.discard.partial-removed", err) < 0)
                 return -1;
-        int noted = custody_fact(custody, key, &identity, err);
-        if (noted <= 0)
-                return noted; // it was never published
+        if (!lasts)
+                return 0;
         struct error why = ERROR_INIT;
         if (hold_file_remove_in_place(hold, identity, &why) == 0 || why.code == ERROR_CONFLICT)
                 return 0;
@@ -45,8 +56,8 @@ static int remove_files(const struct custody *custody, const struct hold *hold, 
         return -1;
 }
 
-// What tells this job's file or volume from another of its name goes last: without it, a discard that is repeated could
-// take another one for it.
+// What tells this job's file or volume from another of its name goes last, where it still does once that is gone:
+// without it, a discard that is repeated could take another one for it.
 static int remove_hold(const struct custody *custody, const struct hold *hold, struct error *err) {
         _cleanup_(free_p) char *key = memory_format(FACT_IDENTITY "%s", hold->item);
         if ((hold->device ? placement_volume_discard(custody, hold, err) : remove_files(custody, hold, err)) < 0)
