@@ -128,7 +128,7 @@ int custody_device_purge(const struct custody *custody, const struct hold *hold,
         if (!found || strcmp(volume.key, noted.key) != 0)
                 return 0;
         if (check_unused(custody, hold, err) < 0 || check_unchanged(custody, hold, err) < 0 ||
-            fault_point("agent.purge.before-remove", err) < 0)
+            custody_note_purging(custody, hold, err) < 0 || fault_point("agent.purge.before-remove", err) < 0)
                 return -1;
         found = volume_remove(custody->conn, hold->directory, hold->name, noted.key, err);
         if (found < 0)

@@ -76,6 +76,10 @@ int custody_fact_is(const struct custody *custody, const char *key, const char *
         return found > 0 ? strcmp(value, text) == 0 : found;
 }
 
+int custody_note_purging(const struct custody *custody, const struct hold *hold, struct error *err) {
+        return journal_fact_set(custody->journal, hold->job, FACT_PURGING, "yes", 3, err);
+}
+
 // ---- holds ----
 
 int custody_holds(const struct custody *custody, enum hold_kind kind, struct hold **ret, unsigned *ret_n,

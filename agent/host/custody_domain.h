@@ -18,6 +18,7 @@
 #define FACT_SNAPSHOTS   "snapshots"   // MoveInspectResult with the snapshots' part alone
 #define FACT_AUTOSTART   "autostart"   // "yes" or "no"
 #define FACT_PURGED      "purged."     // with the item: its file was about to be removed for good
+#define FACT_PURGING     "purging"     // "yes" before the first of its disks is removed: what is left is not whole
 #define FACT_RETIRED     "retired"     // "begun", then "undefined": from here on the job only goes forward
 // ... and on the target.
 #define FACT_DEFINED  "defined"   // UUID; set before the domain is defined here
@@ -34,6 +35,8 @@ int custody_undefine(virDomainPtr domain, struct error *err); // with all that l
 int custody_fact(const struct custody *custody, const char *key, char **ret_text, struct error *err); // 1, 0, -1
 int custody_set_fact(const struct custody *custody, const char *key, const char *text, struct error *err);
 int custody_fact_is(const struct custody *custody, const char *key, const char *text, struct error *err); // 1, 0, -1
+// Before anything that job hold->job retired is removed for good.
+int custody_note_purging(const struct custody *custody, const struct hold *hold, struct error *err);
 
 // The holds of this job of one kind (0: any), and the one with this item: 1 found, 0 not, -1.
 int custody_holds(const struct custody *custody, enum hold_kind kind, struct hold **ret, unsigned *ret_n,

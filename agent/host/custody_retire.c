@@ -119,7 +119,7 @@ static int check_there(const struct custody *custody, const struct hold *hold, c
 
 static int purge_file(const struct custody *custody, const struct hold *hold, uint64_t *freed, struct error *err) {
         _cleanup_(free_p) char *fact = memory_format(FACT_PURGED "%s", hold->item);
-        if (check_there(custody, hold, fact, err) < 0 ||
+        if (check_there(custody, hold, fact, err) < 0 || custody_note_purging(custody, hold, err) < 0 ||
             journal_fact_set(custody->journal, hold->job, fact, "yes", 3, err) < 0 ||
             fault_point("agent.purge.before-remove", err) < 0 || hold_file_remove_aside(hold, freed, err) < 0 ||
             fault_point("agent.purge.removed", err) < 0)

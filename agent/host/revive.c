@@ -6,6 +6,7 @@
 #include "agent/host/revive.h"
 #include "agent/host/custody_device.h"
 #include "agent/host/custody_domain.h"
+#include "agent/host/definition.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
 #include "agent/host/placement_parts.h"
@@ -23,6 +24,35 @@ static struct custody retired_custody(const struct custody *custody, const char 
         struct custody retired = *custody;
         retired.job = job;
         return retired;
+}
+
+// What the VM was when it was fenced.
+struct kept {
+        char *xml;
+        Drover__Domain *described;
+};
+
+static void kept_fini(struct kept *kept) {
+        free(kept->xml);
+        proto_free((ProtobufCMessage *) kept->described);
+}
+
+// What a failure leaves is kept_fini()'s.
+static int kept_read(const struct custody *custody, const char *job, struct kept *kept, struct error *err) {
+        struct definition *definition = NULL;
+        struct custody retired = retired_custody(custody, job);
+        int found = custody_fact(&retired, FACT_DEFINITION, &kept->xml, err);
+        if (found < 0)
+                return -1;
+        if (!found)
+                return error_set(err, ERROR_NOT_FOUND, "the definition that job %s kept is gone", job);
+        if (definition_parse(kept->xml, strlen(kept->xml), &definition, err) < 0)
+                return -1;
+        kept->described = new (Drover__Domain);
+        drover__domain__init(kept->described);
+        int status = definition_describe(definition, kept->described, err);
+        definition_free(definition);
+        return status;
 }
 
 static int read_holds(const struct custody *custody, const char *job, struct hold **ret, unsigned *ret_n,
@@ -54,6 +84,45 @@ static int note_begun(const struct custody *custody, const char *job, const stru
 }
 
 // ---- checks ----
+
+static bool is_held(const struct hold *holds, unsigned n, const char *item) {
+        for (unsigned i = 0; i < n; i++)
+                if (strcmp(holds[i].item, item) == 0)
+                        return true;
+        return false;
+}
+
+// Of those that a fence takes. What a volume's name led to then does not matter here.
+static bool was_held(const Drover__Disk *disk) {
+        if (strcmp(disk->device, "disk") != 0 && strcmp(disk->device, "lun") != 0)
+                return false;
+        bool local = strcmp(disk->type, "file") == 0 || strcmp(disk->type, "block") == 0;
+        return local ? disk->path[0] : strcmp(disk->type, "volume") == 0;
+}
+
+// 1: some of it is gone, 0: not, -1. That a purge began, a version before this one did not note.
+static int is_partial(const struct custody *retired, const struct kept *kept, const struct hold *holds, unsigned n,
+                      struct error *err) {
+        for (size_t i = 0; i < kept->described->n_disks; i++)
+                if (was_held(kept->described->disks[i]) && !is_held(holds, n, kept->described->disks[i]->target))
+                        return 1;
+        int partial = custody_fact_is(retired, FACT_PURGING, "yes", err);
+        // A VM that never ran had none.
+        if (partial == 0 && !is_held(holds, n, NVRAM_ITEM))
+                partial = custody_fact_is(retired, FACT_PURGED NVRAM_ITEM, "yes", err);
+        return partial;
+}
+
+static int check_whole(const struct custody *custody, const char *job, const struct kept *kept,
+                       const struct hold *holds, unsigned n, struct error *err) {
+        struct custody retired = retired_custody(custody, job);
+        int partial = is_partial(&retired, kept, holds, n, err);
+        if (partial <= 0)
+                return partial;
+        error_set(err, ERROR_NOT_FOUND, "what job %s retired was purged in part", job);
+        error_hint(err, "move the VM back instead: drover vm move %s HOST", holds[0].vm_name);
+        return -1;
+}
 
 // Still what it was, and nobody else's. Once the VM is brought back it may have run, which a retry must let pass.
 static int check_device(const struct custody *custody, const struct hold *hold, struct error *err) {
@@ -119,12 +188,14 @@ static int check_name(const struct custody *custody, const char *name, struct er
 }
 
 static int check(const struct custody *custody, const char *job, const struct hold *holds, unsigned n,
-                 struct error *err) {
+                 struct kept *kept, struct error *err) {
         if (n == 0) {
                 error_set(err, ERROR_NOT_FOUND, "nothing that job %s retired is left on this host", job);
                 error_hint(err, "it was purged; move the VM back instead: drover vm move VM HOST");
                 return -1;
         }
+        if (kept_read(custody, job, kept, err) < 0 || check_whole(custody, job, kept, holds, n, err) < 0)
+                return -1;
         int defined = check_domain(custody, err);
         if (defined < 0 || (!defined && check_name(custody, holds[0].vm_name, err) < 0))
                 return -1;
@@ -149,15 +220,8 @@ static int put_back(const struct custody *custody, struct hold *hold, struct err
         return fault_point("agent.revive.after-rename", err);
 }
 
-static int define(const struct custody *custody, const char *job, struct error *err) {
+static int define(const struct custody *custody, const char *job, const char *xml, struct error *err) {
         _cleanup_(domain_free_p) virDomainPtr domain = NULL;
-        _cleanup_(free_p) char *xml = NULL;
-        struct custody retired = retired_custody(custody, job);
-        int found = custody_fact(&retired, FACT_DEFINITION, &xml, err);
-        if (found < 0)
-                return -1;
-        if (!found)
-                return error_set(err, ERROR_NOT_FOUND, "the definition that job %s kept is gone", job);
         if (custody_set_fact(custody, FACT_REVIVE_DEFINED, custody->vm_uuid, err) < 0 ||
             fault_point("agent.revive.before-define", err) < 0)
                 return -1;
@@ -171,17 +235,18 @@ static int define(const struct custody *custody, const char *job, struct error *
 
 int revive_run(const struct custody *custody, const Drover__MoveRevive *request, struct error *err) {
         _cleanup_(free_p) struct hold *holds = NULL;
+        _cleanup_(kept_fini) struct kept kept = {0};
         unsigned n = 0;
         const char *job = request->retired_job;
         if (placement_check_open(custody, err) < 0 || read_holds(custody, job, &holds, &n, err) < 0 ||
-            check(custody, job, holds, n, err) < 0 || note_begun(custody, job, holds, n, err) < 0 ||
+            check(custody, job, holds, n, &kept, err) < 0 || note_begun(custody, job, holds, n, err) < 0 ||
             fault_point("agent.revive.begun", err) < 0)
                 return -1;
         for (unsigned i = 0; i < n; i++)
                 if (put_back(custody, &holds[i], err) < 0)
                         return -1;
         custody_tidy(custody, holds, n);
-        if (define(custody, job, err) < 0)
+        if (define(custody, job, kept.xml, err) < 0)
                 return -1;
         return fault_point("agent.revive.done", err);
 }

@@ -10,12 +10,27 @@
 
 #include <string.h>
 
+static bool has_item(const Drover__Retired *retired, const char *item) {
+        for (size_t i = 0; i < retired->n_disks; i++)
+                if (strcmp(retired->disks[i], item) == 0)
+                        return true;
+        return false;
+}
+
+// A purge that could not remove all of it leaves the rest.
+static bool is_whole(const Drover__Retired *retired, const Drover__MovePlan *done) {
+        for (size_t i = 0; i < done->n_disks; i++)
+                if (!has_item(retired, done->disks[i]->target))
+                        return false;
+        return !done->has_nvram || has_item(retired, "nvram");
+}
+
 // Of a move that has just ended it is there, told or not, if it was to stay.
 static bool has_first_copy(const struct plan_context *context, const char *job, bool fresh) {
         const struct fleet_host *host = context->target;
         for (size_t i = 0; i < host->n_retired; i++)
                 if (strcmp(host->retired[i]->job, job) == 0)
-                        return true;
+                        return is_whole(host->retired[i], context->back);
         return fresh && !context->back->purge_source;
 }
 

@@ -6,6 +6,7 @@
  */
 #include "agent_custody_scene.h"
 #include "agent/host/collect.h"
+#include "agent/host/custody_domain.h"
 #include "agent/host/revive.h"
 #include "scratch.h"
 
@@ -224,6 +225,55 @@ static void what_was_purged_cannot_come_back(void **state) {
         assert_error(scene->err, ERROR_NOT_FOUND, "nothing that job job1 retired is left on this host");
 }
 
+static int purge(struct scene *scene) {
+        Drover__RetiredPurge purge = DROVER__RETIRED_PURGE__INIT;
+        Drover__RetiredPurgeResult *result = NULL;
+        purge.all = true;
+        error_clear(&scene->err);
+        int status = custody_purge(&scene->custody, &purge, &result, &scene->err);
+        proto_free((ProtobufCMessage *) result);
+        return status;
+}
+
+static void assert_partial(struct scene *scene) {
+        assert_int_equal(revive(scene), -1);
+        assert_error(scene->err, ERROR_NOT_FOUND, "what job job1 retired was purged in part");
+        assert_string_equal(scene->err.hints[0], "move the VM back instead: drover vm move erp HOST");
+        assert_false(scene_defined(scene, SCENE_UUID));
+        assert_int_equal(scene_holds(scene, NULL, HOLD_REVIVED), 0);
+}
+
+static void what_was_purged_in_part_does_not_come_back(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        _cleanup_(free_p) char *point = memory_format("%s/agent.purge.before-remove", scene->faults);
+        assert_int_equal(file_write(point, "nth 2 fail", 10, 0600, NULL), 0);
+        assert_int_equal(purge(scene), -1);
+        assert_int_equal(scene_holds(scene, SCENE_JOB, HOLD_RETIRED), 1);
+        assert_partial(scene);
+        // As a version left it that did not note that it began.
+        scene_must(scene, journal_fact_remove(scene->journal, SCENE_JOB, FACT_PURGING, &scene->err));
+        assert_partial(scene);
+        assert_true(scene_has(scene, ".drover/job1.vdb.held", "data"));
+        scene_must(scene, purge(scene));
+}
+
+static void a_purge_that_began_is_noted_before_anything_is_removed(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_fail_at(scene, "agent.purge.before-remove");
+        assert_int_equal(purge(scene), -1);
+        assert_int_equal(scene_holds(scene, SCENE_JOB, HOLD_RETIRED), 2);
+        assert_partial(scene);
+}
+
+static void a_vm_whose_nvram_was_purged_does_not_come_back(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_must(scene, journal_fact_set(scene->journal, SCENE_JOB, FACT_PURGED NVRAM_ITEM, "yes", 3, &scene->err));
+        assert_partial(scene);
+}
+
 static void two_undos_do_not_meet(void **state) {
         struct scene *scene = *state;
         _cleanup_(free_p) char *xml = move_away(scene);
@@ -364,6 +414,9 @@ int main(void) {
                 TEST(a_file_that_stands_in_the_way_is_not_replaced),
                 TEST(another_vm_with_its_uuid_or_name_is_left_alone),
                 TEST(what_was_purged_cannot_come_back),
+                TEST(what_was_purged_in_part_does_not_come_back),
+                TEST(a_purge_that_began_is_noted_before_anything_is_removed),
+                TEST(a_vm_whose_nvram_was_purged_does_not_come_back),
                 TEST(two_undos_do_not_meet),
                 TEST(a_revival_broken_off_anywhere_is_finished_when_asked_again),
                 TEST(a_revival_broken_off_anywhere_can_be_taken_back),

@@ -22,19 +22,27 @@ static Drover__Domain *domain_now(const char *state, const char *images_version)
         return domain;
 }
 
-static void tell_retired(struct fleet_host *host, const char *job) {
+static void tell_retired_disks(struct fleet_host *host, const char *job, char **disks, size_t n) {
         struct error err = ERROR_INIT;
         Drover__InventoryPart part = DROVER__INVENTORY_PART__INIT;
         Drover__Retired retired = DROVER__RETIRED__INIT, *all[] = {&retired};
         retired.job = (char *) job;
         retired.vm_uuid = (char *) ERP;
         retired.vm_name = (char *) "erp";
+        retired.disks = disks;
+        retired.n_disks = n;
         part.generation = host->generation;
         part.serial = host->serial + 1;
         part.retired = all;
         part.n_retired = job[0] ? 1 : 0;
         part.retired_changed = true;
         must(fleet_apply(fleet, host, &part, &err), &err);
+}
+
+static char *disks[] = {"vda", "vdb"};
+
+static void tell_retired(struct fleet_host *host, const char *job) {
+        tell_retired_disks(host, job, disks, ARRAY_SIZE(disks));
 }
 
 static void ended_before(const char *job, int64_t ms) {
@@ -210,6 +218,20 @@ static void without_its_first_copy_or_with_another_definition_it_is_moved_back(v
         proto_free(&plan->base);
 }
 
+static void what_is_left_of_a_first_copy_is_not_revived(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        move_away("shut off");
+        now_at_nantes("shut off", "v1");
+        tell_retired_disks(lyon, moved, &disks[1], 1);
+        must(ask_undo(DROVER__STOP_MODE__STOP_MODE_NONE, &err), &err);
+        assert_false(plan->revives);
+        assert_int_equal(plan->n_disks, 2);
+        assert_string_equal(plan->warnings[0],
+                            "its first copy at lyon/kvm1 has been purged: its images are carried back");
+        proto_free(&plan->base);
+}
+
 static void dirty_bitmaps_that_are_lost_on_the_way_back_are_kept_with_the_job(void **state) {
         (void) state;
         char job[33];
@@ -361,6 +383,7 @@ int main(void) {
                 STORY_TEST(the_plan_of_a_revival_says_so),
                 STORY_TEST(a_vm_that_ran_since_is_moved_back_to_where_it_was),
                 STORY_TEST(without_its_first_copy_or_with_another_definition_it_is_moved_back),
+                STORY_TEST(what_is_left_of_a_first_copy_is_not_revived),
                 STORY_TEST(dirty_bitmaps_that_are_lost_on_the_way_back_are_kept_with_the_job),
                 STORY_TEST(what_hosts_have_not_told_yet_after_a_move_is_no_reason_against_its_undoing),
                 STORY_TEST(fault_70_a_first_name_that_is_taken_meanwhile_is_refused),
