@@ -7,6 +7,7 @@
 #include "agent/host/custody_device.h"
 #include "agent/host/custody_domain.h"
 #include "agent/host/hold_file.h"
+#include "agent/host/retired_lock.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/fault.h"
@@ -151,6 +152,32 @@ static int purge_hold(const struct custody *custody, const struct hold *hold, Dr
         return journal_hold_remove(custody->journal, hold->job, hold->item, err);
 }
 
+// 1: it is retired, and nobody is bringing its VM back, 0: no longer, -1.
+static int still_retired(const struct custody *custody, const struct hold *hold, struct error *err) {
+        _cleanup_(free_p) struct hold *now = NULL;
+        unsigned n = 0;
+        int found = 0;
+        if (journal_holds(custody->journal, hold->job, 0, &now, &n, err) < 0)
+                return -1;
+        for (unsigned i = 0; i < n; i++) {
+                if (now[i].kind == HOLD_REVIVED)
+                        return 0;
+                found |= now[i].kind == HOLD_RETIRED && strcmp(now[i].item, hold->item) == 0;
+        }
+        return found;
+}
+
+// The list of holds is as old as what was purged before this one.
+static int purge_listed(const struct custody *custody, const struct hold *hold, Drover__RetiredPurgeResult *result,
+                        struct error *err) {
+        _cleanup_(retired_lock_release) struct retired_lock lock = {0};
+        retired_lock_take(&lock, hold->job);
+        int still = still_retired(custody, hold, err);
+        if (still <= 0)
+                return still;
+        return purge_hold(custody, hold, result, err) < 0 ? -1 : 1;
+}
+
 static void result_free_p(Drover__RetiredPurgeResult **result) {
         proto_free((ProtobufCMessage *) *result);
 }
@@ -168,18 +195,20 @@ int custody_purge(const struct custody *custody, const Drover__RetiredPurge *req
         drover__retired_purge_result__init(result);
         // What stands in the way of one VM, perhaps for ever, does not keep the others'.
         struct error first = ERROR_INIT;
-        const char *failed = "";
+        const char *failed = "", *counted = "";
         for (unsigned i = 0; i < n; i++) {
                 struct error why = ERROR_INIT;
                 if (strcmp(holds[i].job, failed) == 0)
                         continue;
-                if (purge_hold(custody, &holds[i], result, &why) < 0) {
+                int purged = purge_listed(custody, &holds[i], result, &why);
+                if (purged < 0) {
                         failed = holds[i].job;
                         if (first.code == ERROR_NONE)
                                 first = why;
-                        continue;
+                } else if (purged && strcmp(counted, holds[i].job) != 0) {
+                        counted = holds[i].job;
+                        result->count++;
                 }
-                result->count += i == 0 || strcmp(holds[i].job, holds[i - 1].job) != 0;
         }
         if (*failed) {
                 if (err)

@@ -10,6 +10,7 @@
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
 #include "agent/host/placement_parts.h"
+#include "agent/host/retired_lock.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/memory.h"
@@ -236,11 +237,14 @@ static int define(const struct custody *custody, const char *job, const char *xm
 int revive_run(const struct custody *custody, const Drover__MoveRevive *request, struct error *err) {
         _cleanup_(free_p) struct hold *holds = NULL;
         _cleanup_(kept_fini) struct kept kept = {0};
+        _cleanup_(retired_lock_release) struct retired_lock lock = {0};
         unsigned n = 0;
         const char *job = request->retired_job;
-        if (placement_check_open(custody, err) < 0 || read_holds(custody, job, &holds, &n, err) < 0 ||
-            check(custody, job, holds, n, &kept, err) < 0 || note_begun(custody, job, holds, n, err) < 0 ||
-            fault_point("agent.revive.begun", err) < 0)
+        if (placement_check_open(custody, err) < 0)
+                return -1;
+        retired_lock_take(&lock, job);
+        if (read_holds(custody, job, &holds, &n, err) < 0 || check(custody, job, holds, n, &kept, err) < 0 ||
+            note_begun(custody, job, holds, n, err) < 0 || fault_point("agent.revive.begun", err) < 0)
                 return -1;
         for (unsigned i = 0; i < n; i++)
                 if (put_back(custody, &holds[i], err) < 0)
@@ -309,10 +313,12 @@ static int retire_again(const struct custody *custody, struct hold *holds, unsig
 
 int revive_undo(const struct custody *custody, const Drover__MoveUnrevive *request, struct error *err) {
         _cleanup_(free_p) struct hold *holds = NULL;
+        _cleanup_(retired_lock_release) struct retired_lock lock = {0};
         unsigned n = 0;
         const char *job = request->retired_job;
         if (placement_check_open(custody, err) < 0)
                 return -1;
+        retired_lock_take(&lock, job);
         int ours = custody_fact_is(custody, FACT_REVIVES, job, err);
         if (ours <= 0)
                 return ours; // it never began

@@ -8,7 +8,10 @@
 #include "agent/host/collect.h"
 #include "agent/host/custody_domain.h"
 #include "agent/host/revive.h"
+#include "common/clock.h"
 #include "scratch.h"
+#include <pthread.h>
+#include <time.h>
 
 #define UNDO  "job2"
 #define OTHER "11111111-2222-4333-8444-555555555555"
@@ -274,6 +277,104 @@ static void a_vm_whose_nvram_was_purged_does_not_come_back(void **state) {
         assert_partial(scene);
 }
 
+// ---- a purge and an undo at once ----
+
+// One of the two on a thread of its own, with an error of its own.
+struct beside {
+        pthread_t thread;
+        struct scene scene;
+        int (*run)(struct scene *scene);
+        int status;
+};
+
+static void *beside_main(void *data) {
+        struct beside *beside = data;
+        beside->status = beside->run(&beside->scene);
+        return NULL;
+}
+
+static void start_beside(struct beside *beside, const struct scene *scene, int (*run)(struct scene *scene)) {
+        *beside = (struct beside){.scene = *scene, .run = run};
+        error_clear(&beside->scene.err);
+        assert_int_equal(pthread_create(&beside->thread, NULL, beside_main, beside), 0);
+}
+
+static void end_beside(struct beside *beside) {
+        assert_int_equal(pthread_join(beside->thread, NULL), 0);
+}
+
+static void hold_at(const struct scene *scene, const char *point) {
+        _cleanup_(free_p) char *path = memory_format("%s/%s", scene->faults, point);
+        assert_int_equal(file_write(path, "hold", 4, 0600, NULL), 0);
+}
+
+static void let_go(const struct scene *scene, const char *point) {
+        _cleanup_(free_p) char *path = memory_format("%s/%s", scene->faults, point);
+        assert_int_equal(unlink(path), 0);
+}
+
+static bool is_held_within(const struct scene *scene, const char *point, unsigned ms) {
+        _cleanup_(free_p) char *held = memory_format("%s/%s.held", scene->faults, point);
+        uint64_t until = clock_ms(&system_clock) + ms;
+        while (access(held, F_OK) < 0 && clock_ms(&system_clock) < until)
+                nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        return access(held, F_OK) == 0;
+}
+
+// Another VM, whose purge comes first.
+static void retire_another(struct scene *scene) {
+        struct hold hold = {.job = "job0", .vm_name = "crm", .item = "vda", .kind = HOLD_RETIRED, .name = "crm.raw"};
+        snprintf(hold.vm_uuid, sizeof(hold.vm_uuid), OTHER);
+        snprintf(hold.directory, sizeof(hold.directory), "%s", scene->images);
+        scene_write(scene, ".drover/job0.vda.held", "crm");
+        scene_must(scene, journal_hold_put(scene->journal, &hold, &scene->err));
+}
+
+static void a_purge_that_has_begun_leaves_what_comes_back_meanwhile(void **state) {
+        struct scene *scene = *state;
+        struct beside beside;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        retire_another(scene);
+        hold_at(scene, "agent.purge.before-remove");
+        start_beside(&beside, scene, purge);
+        assert_true(is_held_within(scene, "agent.purge.before-remove", 20000));
+        scene_must(scene, revive(scene));
+        let_go(scene, "agent.purge.before-remove");
+        end_beside(&beside);
+        scene_must(&beside.scene, beside.status);
+        assert_false(scene_exists(scene, ".drover/job0.vda.held"));
+        assert_revived(scene, xml);
+}
+
+static void a_purge_waits_for_an_undo_of_the_same(void **state) {
+        struct scene *scene = *state;
+        struct beside reviving, purging;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        hold_at(scene, "agent.revive.begun"); // nothing is noted as revived yet
+        start_beside(&reviving, scene, revive);
+        assert_true(is_held_within(scene, "agent.revive.begun", 20000));
+        hold_at(scene, "agent.purge.before-remove");
+        start_beside(&purging, scene, purge);
+        assert_false(is_held_within(scene, "agent.purge.before-remove", 50));
+        let_go(scene, "agent.purge.before-remove");
+        let_go(scene, "agent.revive.begun");
+        end_beside(&reviving);
+        end_beside(&purging);
+        scene_must(&reviving.scene, reviving.status);
+        scene_must(&purging.scene, purging.status);
+        assert_revived(scene, xml);
+}
+
+static void a_revival_broken_off_halfway_keeps_the_rest_from_a_purge(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_fail_at(scene, "agent.revive.after-rename");
+        assert_int_equal(revive(scene), -1);
+        scene_must(scene, purge(scene));
+        scene_must(scene, revive(scene));
+        assert_revived(scene, xml);
+}
+
 static void two_undos_do_not_meet(void **state) {
         struct scene *scene = *state;
         _cleanup_(free_p) char *xml = move_away(scene);
@@ -417,6 +518,9 @@ int main(void) {
                 TEST(what_was_purged_in_part_does_not_come_back),
                 TEST(a_purge_that_began_is_noted_before_anything_is_removed),
                 TEST(a_vm_whose_nvram_was_purged_does_not_come_back),
+                TEST(a_purge_that_has_begun_leaves_what_comes_back_meanwhile),
+                TEST(a_purge_waits_for_an_undo_of_the_same),
+                TEST(a_revival_broken_off_halfway_keeps_the_rest_from_a_purge),
                 TEST(two_undos_do_not_meet),
                 TEST(a_revival_broken_off_anywhere_is_finished_when_asked_again),
                 TEST(a_revival_broken_off_anywhere_can_be_taken_back),
