@@ -125,8 +125,29 @@ static int check_whole(const struct custody *custody, const char *job, const str
         return -1;
 }
 
+static const char *format_of(const struct kept *kept, const char *item) {
+        for (size_t i = 0; i < kept->described->n_disks; i++)
+                if (strcmp(kept->described->disks[i]->target, item) == 0)
+                        return kept->described->disks[i]->format;
+        return "raw";
+}
+
+// What it was laid over was read when it was moved, and not kept: another content below it is another disk.
+static int check_own(const struct hold *hold, const struct kept *kept, struct error *err) {
+        struct image image;
+        if (hold_file_inspect(hold, HOLD_ASIDE, format_of(kept, hold->item), &image, err) < 0)
+                return error_prefix(err, "%s", hold->item);
+        if (!image.has_backing && !image.has_data_file)
+                return 0;
+        error_set(err, ERROR_CONFLICT, "%s: %s/%s is not whole without %s, which may have changed", hold->item,
+                  hold->directory, hold->name, image.has_backing ? image.backing : "an external data file");
+        error_hint(err, "move the VM back instead: drover vm move %s HOST", hold->vm_name);
+        return -1;
+}
+
 // Still what it was, and nobody else's. Once the VM is brought back it may have run, which a retry must let pass.
-static int check_device(const struct custody *custody, const struct hold *hold, struct error *err) {
+static int check_device(const struct custody *custody, const struct hold *hold, const struct kept *kept,
+                        struct error *err) {
         struct neighbours neighbours = {0};
         if (hold->kind == HOLD_REVIVED)
                 return 0;
@@ -138,20 +159,23 @@ static int check_device(const struct custody *custody, const struct hold *hold, 
                           user);
         neighbours_fini(&neighbours);
         if (!user && custody_device_check(custody, hold, true, err) == 0)
-                return 0;
+                return check_own(hold, kept, err);
         error_hint(err, "move the VM back instead: drover vm move %s HOST", hold->vm_name);
         return -1;
 }
 
-static int check_file(const struct custody *custody, const struct hold *hold, struct error *err) {
+static int check_file(const struct custody *custody, const struct hold *hold, const struct kept *kept,
+                      struct error *err) {
         enum hold_place place;
         if (!hold->directory[0])
                 return 0;
         if (hold->device)
-                return check_device(custody, hold, err);
+                return check_device(custody, hold, kept, err);
         if (hold_file_find(hold, &place, err) < 0)
                 return -1;
-        if (place == HOLD_ASIDE || place == HOLD_TWINS || (place == HOLD_IN_PLACE && hold->kind == HOLD_REVIVED))
+        if (place == HOLD_ASIDE || place == HOLD_TWINS)
+                return check_own(hold, kept, err);
+        if (place == HOLD_IN_PLACE && hold->kind == HOLD_REVIVED)
                 return 0;
         if (place == HOLD_BOTH) {
                 error_set(err, ERROR_CONFLICT, "%s: %s/%s exists: the retired one is not put in its place", hold->item,
@@ -201,7 +225,7 @@ static int check(const struct custody *custody, const char *job, const struct ho
         if (defined < 0 || (!defined && check_name(custody, holds[0].vm_name, err) < 0))
                 return -1;
         for (unsigned i = 0; i < n; i++)
-                if (check_file(custody, &holds[i], err) < 0)
+                if (check_file(custody, &holds[i], kept, err) < 0)
                         return -1;
         return 0;
 }

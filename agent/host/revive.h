@@ -26,7 +26,8 @@
  */
 #include "agent/host/custody.h"
 
-// ERROR_NOT_FOUND when nothing of that job is left here, or not all of it; ERROR_CONFLICT when a file or a VM stands in the way.
+// ERROR_NOT_FOUND when nothing of that job is left here, or not all of it; ERROR_CONFLICT when a file or a VM stands in
+// the way, or when an image is laid over another one, which nobody has kept as it was.
 int revive_run(const struct custody *custody, const Drover__MoveRevive *request, struct error *err);
 int revive_undo(const struct custody *custody, const Drover__MoveUnrevive *request, struct error *err);
 // 1: this job revived a VM, which is settled now (autostart as it was when it was fenced); 0: it revived none; -1.

@@ -26,6 +26,7 @@ void plan_format_disk(const struct plan_context *context, const Drover__Disk *di
                 return;
         }
         bool layered = disk->n_backing_chain > 0;
+        move->layered = layered;
         if (plan_device_pool(context->target, move->pool))
                 wanted = "raw";
         if (!wanted || (strcmp(wanted, disk->format) == 0 && !layered)) {

@@ -68,13 +68,21 @@ static int find(struct plan_context *context, const char *job, bool fresh, struc
         return context->vm ? 0 : vm_is_gone(context->fleet, done, job, fresh, err);
 }
 
+// An image that was laid over another one, which nothing keeps as it was: the first disk with one, or NULL.
+static const Drover__MoveDisk *layered(const Drover__MovePlan *done) {
+        for (size_t i = 0; i < done->n_disks; i++)
+                if (done->disks[i]->layered)
+                        return done->disks[i];
+        return NULL;
+}
+
 // Every image as the move left it, the definition too, and the first ones still there.
 static bool can_revive(const struct plan_context *context, const char *job, bool fresh) {
         const Drover__MovePlan *done = context->back;
         const Drover__Domain *domain = context->vm->domain;
         return done->images_version[0] && strcmp(domain->images_version, done->images_version) == 0 &&
                strcmp(domain->definition_sha256, done->target_definition_sha256) == 0 &&
-               strcmp(domain->name, done->new_name) == 0 && !plan_domain_active(domain) &&
+               strcmp(domain->name, done->new_name) == 0 && !plan_domain_active(domain) && !layered(done) &&
                has_first_copy(context, job, fresh);
 }
 
@@ -84,6 +92,11 @@ static void say_why_not(const struct plan_context *context, const char *job, boo
         if (!has_first_copy(context, job, fresh))
                 plan_warn(context, "its first copy at %s has been purged: its images are carried back",
                           done->source_name);
+        else if (layered(done))
+                plan_warn(context,
+                          "%s was laid over another image at %s, which may have changed since: its images are "
+                          "carried back",
+                          layered(done)->target, done->source_name);
         else if (plan_domain_active(domain))
                 plan_warn(context, "it has run since: what was written meanwhile is carried back");
         else if (strcmp(domain->images_version, done->images_version) != 0)

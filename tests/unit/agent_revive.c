@@ -10,6 +10,7 @@
 #include "agent/host/revive.h"
 #include "common/clock.h"
 #include "scratch.h"
+#include <endian.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -277,6 +278,63 @@ static void a_vm_whose_nvram_was_purged_does_not_come_back(void **state) {
         assert_partial(scene);
 }
 
+static void put32(uint8_t *at, uint32_t value) {
+        value = htobe32(value);
+        memcpy(at, &value, sizeof(value));
+}
+
+// erp.qcow2, laid over base.raw.
+static void write_overlay(struct scene *scene) {
+        uint8_t header[1024] = {0};
+        _cleanup_(free_p) char *path = scene_path(scene, "erp.qcow2");
+        put32(header, 0x514649fb);
+        put32(header + 4, 3);
+        put32(header + 12, 512); // where the name of what is below it stands, and its length
+        put32(header + 16, 8);
+        put32(header + 20, 16);
+        put32(header + 28, 1u << 20);
+        put32(header + 100, 112);
+        put32(header + 112, 0xe2792aca); // the format of what is below it
+        put32(header + 116, 3);
+        memcpy(header + 120, "raw", 3);
+        memcpy(header + 512, "base.raw", 8);
+        scene_write(scene, "base.raw", "base");
+        assert_int_equal(file_write(path, header, sizeof(header), 0600, NULL), 0);
+}
+
+// A move with --format makes one image of the two at its target.
+static void move_overlay_away(struct scene *scene) {
+        Drover__MoveFence request = DROVER__MOVE_FENCE__INIT;
+        Drover__MoveFenceResult *result = NULL;
+        Drover__MoveRetire retire = DROVER__MOVE_RETIRE__INIT;
+        _cleanup_(free_p) char *disk =
+                memory_format("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+                              "<source file='%s/erp.qcow2'/><target dev='vda' bus='virtio'/></disk>",
+                              scene->images);
+        write_overlay(scene);
+        scene_define(scene, "erp", SCENE_UUID, SCENE_MAC, disk);
+        request.targets = request.converted = both;
+        request.n_targets = request.n_converted = 1;
+        scene_must(scene, custody_fence(&scene->custody, &request, &result, &scene->err));
+        proto_free(&result->base);
+        scene_must(scene, custody_retire(&scene->custody, &retire, &scene->err));
+        scene->custody.job = UNDO;
+}
+
+static void an_image_over_another_one_does_not_come_back(void **state) {
+        struct scene *scene = *state;
+        move_overlay_away(scene);
+        assert_int_equal(revive(scene), -1);
+        _cleanup_(free_p) char *message =
+                memory_format("vda: %s/erp.qcow2 is not whole without base.raw, which may have changed", scene->images);
+        assert_error(scene->err, ERROR_CONFLICT, message);
+        assert_string_equal(scene->err.hints[0], "move the VM back instead: drover vm move erp HOST");
+        assert_true(scene_exists(scene, ".drover/job1.vda.held"));
+        assert_false(scene_exists(scene, "erp.qcow2"));
+        assert_false(scene_defined(scene, SCENE_UUID));
+        assert_int_equal(scene_holds(scene, SCENE_JOB, HOLD_RETIRED), 1);
+}
+
 // ---- a purge and an undo at once ----
 
 // One of the two on a thread of its own, with an error of its own.
@@ -518,6 +576,7 @@ int main(void) {
                 TEST(what_was_purged_in_part_does_not_come_back),
                 TEST(a_purge_that_began_is_noted_before_anything_is_removed),
                 TEST(a_vm_whose_nvram_was_purged_does_not_come_back),
+                TEST(an_image_over_another_one_does_not_come_back),
                 TEST(a_purge_that_has_begun_leaves_what_comes_back_meanwhile),
                 TEST(a_purge_waits_for_an_undo_of_the_same),
                 TEST(a_revival_broken_off_halfway_keeps_the_rest_from_a_purge),

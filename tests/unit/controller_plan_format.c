@@ -94,6 +94,7 @@ static void a_chain_is_flattened_only_when_asked(void **state) {
         assert_int_equal(plan->n_refusals, 0);
         assert_disk(0, "qcow2", "qcow2", "erp-vda.qcow2");
         assert_int_equal(plan->disks[0]->allocation_bytes, 4 * GIB); // nobody knows how much lies below
+        assert_true(plan->disks[0]->layered && !plan->disks[1]->layered);
         assert_int_equal(plan->n_warnings, 1);
         assert_string_equal(
                 plan->warnings[0],

@@ -232,6 +232,38 @@ static void what_is_left_of_a_first_copy_is_not_revived(void **state) {
         proto_free(&plan->base);
 }
 
+// As if the move with that id had made one image of several.
+static void was_layered(const char *job) {
+        struct error err = ERROR_INIT;
+        struct store_job row = {0};
+        Drover__MovePlan *done = NULL;
+        struct buffer bytes;
+        buffer_init(&bytes, 0);
+        assert_int_equal(store_job_get(store, job, &row, &err), 1);
+        must(PROTO_UNPACK(move_plan, row.spec, row.spec_length, &done, &err), &err);
+        done->disks[1]->layered = true;
+        must(PROTO_PACK(done, &bytes, &err), &err);
+        free(row.spec);
+        row.spec_length = bytes.length;
+        row.spec = (uint8_t *) buffer_steal_text(&bytes);
+        must(store_job_put(store, &row, &err), &err);
+        proto_free(&done->base);
+        store_job_fini(&row);
+}
+
+static void what_was_laid_over_another_image_is_carried_back(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        move_away("shut off");
+        now_at_nantes("shut off", "v1");
+        was_layered(moved);
+        must(ask_undo(DROVER__STOP_MODE__STOP_MODE_NONE, &err), &err);
+        assert_false(plan->revives);
+        assert_string_equal(plan->warnings[0], "vdb was laid over another image at lyon/kvm1, which may have changed "
+                                               "since: its images are carried back");
+        proto_free(&plan->base);
+}
+
 static void dirty_bitmaps_that_are_lost_on_the_way_back_are_kept_with_the_job(void **state) {
         (void) state;
         char job[33];
@@ -384,6 +416,7 @@ int main(void) {
                 STORY_TEST(a_vm_that_ran_since_is_moved_back_to_where_it_was),
                 STORY_TEST(without_its_first_copy_or_with_another_definition_it_is_moved_back),
                 STORY_TEST(what_is_left_of_a_first_copy_is_not_revived),
+                STORY_TEST(what_was_laid_over_another_image_is_carried_back),
                 STORY_TEST(dirty_bitmaps_that_are_lost_on_the_way_back_are_kept_with_the_job),
                 STORY_TEST(what_hosts_have_not_told_yet_after_a_move_is_no_reason_against_its_undoing),
                 STORY_TEST(fault_70_a_first_name_that_is_taken_meanwhile_is_refused),
