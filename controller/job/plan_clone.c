@@ -105,7 +105,17 @@ static int check_request(const Drover__VmClone *request, struct error *err) {
                 return error_set(err, ERROR_INVALID, "a clone keeps its original: --purge-source is not for it");
         if (request->linked && converts(move))
                 return error_set(err, ERROR_INVALID, "--linked and --format exclude each other");
+        if (request->linked && move->read_back)
+                return error_set(err, ERROR_INVALID, "--linked copies nothing that --verify read-back could read");
         return 0;
+}
+
+// Blocks that are shared are read by nobody, so there would be no digest to compare what is read back with.
+static Drover__CloneMode mode(const Drover__VmClone *request) {
+        if (request->linked)
+                return DROVER__CLONE_MODE__CLONE_LINKED;
+        return converts(request->move) || request->move->read_back ? DROVER__CLONE_MODE__CLONE_COPY
+                                                                   : DROVER__CLONE_MODE__CLONE_MODE_AUTO;
 }
 
 static void clone_head(struct plan_context *context) {
@@ -118,9 +128,7 @@ static void clone_head(struct plan_context *context) {
         plan->identity = new (Drover__CloneIdentity);
         drover__clone_identity__init(plan->identity);
         plan->identity->uuid = memory_string(uuid);
-        plan->clone_mode = request->linked           ? DROVER__CLONE_MODE__CLONE_LINKED
-                           : converts(request->move) ? DROVER__CLONE_MODE__CLONE_COPY
-                                                     : DROVER__CLONE_MODE__CLONE_MODE_AUTO;
+        plan->clone_mode = mode(request);
         plan->reset_identity = request->reset_identity;
         plan->start = request->move->start == DROVER__VM_MOVE__START__START_YES;
         plan->autostart = false; // whoever wants two of it says so

@@ -312,6 +312,20 @@ static void assert_malformed(const char *message) {
         assert_error(err, ERROR_INVALID, message);
 }
 
+static void blocks_that_are_read_back_are_not_shared(void **state) {
+        (void) state;
+        off();
+        new_request("lyon/kvm1", "erp-2");
+        ask();
+        assert_int_equal(plan->clone_mode, DROVER__CLONE_MODE__CLONE_MODE_AUTO);
+        done();
+        move.read_back = true;
+        ask();
+        assert_int_equal(plan->n_refusals, 0);
+        assert_int_equal(plan->clone_mode, DROVER__CLONE_MODE__CLONE_COPY);
+        done();
+}
+
 static void a_request_that_makes_no_sense_is_refused(void **state) {
         (void) state;
         off();
@@ -323,6 +337,10 @@ static void a_request_that_makes_no_sense_is_refused(void **state) {
         request.linked = true;
         move.format = (char *) "raw";
         assert_malformed("--linked and --format exclude each other");
+        new_request("lyon/kvm1", "erp-2");
+        request.linked = true;
+        move.read_back = true;
+        assert_malformed("--linked copies nothing that --verify read-back could read");
         new_request("lyon/kvm1", "erp-2");
         move.purge_source = true;
         assert_malformed("a clone keeps its original: --purge-source is not for it");
@@ -474,6 +492,7 @@ int main(void) {
                 FLEET_TEST(a_linked_clone_of_a_running_vm_is_refused_whatever_may_be_stopped),
                 FLEET_TEST(what_only_keeps_a_vm_from_leaving_is_no_obstacle_to_its_clones),
                 FLEET_TEST(clones_share_their_original_and_a_move_does_not),
+                FLEET_TEST(blocks_that_are_read_back_are_not_shared),
                 FLEET_TEST(a_request_that_makes_no_sense_is_refused),
                 FLEET_TEST(fault_48_a_clones_name_is_checked_where_it_is_decoded),
                 FLEET_TEST(a_new_image_of_a_clone_holds_no_dirty_bitmaps_and_that_is_said),
