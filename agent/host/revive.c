@@ -17,7 +17,7 @@
 #include <string.h>
 
 // Facts of the job that undoes.
-#define FACT_REVIVES        "revives"         // the job whose retired VM it brings back
+#define FACT_REVIVES        JOURNAL_FACT_REVIVES
 #define FACT_REVIVE_DEFINED "revives.defined" // UUID; set before the domain is defined here
 
 // The custody of the job that retired the VM, for reading what it noted.
@@ -335,6 +335,22 @@ static int retire_again(const struct custody *custody, struct hold *holds, unsig
         return 0;
 }
 
+// What is on its way back, while nobody knows whose work that is, may be defined here: that is not "never began".
+static int check_never_begun(const struct custody *custody, const char *job, struct error *err) {
+        _cleanup_(free_p) struct hold *holds = NULL;
+        unsigned n = 0;
+        char other[33];
+        if (journal_holds(custody->journal, job, HOLD_REVIVED, &holds, &n, err) < 0)
+                return -1;
+        int found = n ? journal_fact_find(custody->journal, FACT_REVIVES, job, other, err) : 1;
+        if (found)
+                return found < 0 ? -1 : 0;
+        error_set(err, ERROR_CONFLICT, "%s was brought back here, and it is not known any more by which job",
+                  holds[0].vm_name);
+        error_hint(err, "see whether it is defined here as well: virsh dominfo %s", custody->vm_uuid);
+        return -1;
+}
+
 int revive_undo(const struct custody *custody, const Drover__MoveUnrevive *request, struct error *err) {
         _cleanup_(free_p) struct hold *holds = NULL;
         _cleanup_(retired_lock_release) struct retired_lock lock = {0};
@@ -345,7 +361,7 @@ int revive_undo(const struct custody *custody, const Drover__MoveUnrevive *reque
         retired_lock_take(&lock, job);
         int ours = custody_fact_is(custody, FACT_REVIVES, job, err);
         if (ours <= 0)
-                return ours; // it never began
+                return ours < 0 ? -1 : check_never_begun(custody, job, err);
         if (read_holds(custody, job, &holds, &n, err) < 0 || undefine(custody, holds, n, err) < 0 ||
             fault_point("agent.unrevive.undefined", err) < 0 || retire_again(custody, holds, n, err) < 0)
                 return -1;

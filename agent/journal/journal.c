@@ -234,6 +234,17 @@ int journal_fact_remove(struct journal *journal, const char *job, const char *ke
         return query_run(journal, &q, err);
 }
 
+int journal_fact_find(struct journal *journal, const char *key, const char *text, char ret_job[33], struct error *err) {
+        struct db_query q;
+        query_begin(journal, &q, "SELECT job FROM fact WHERE key = ?1 AND CAST(value AS TEXT) = ?2 LIMIT 1");
+        db_bind_text(&q, 1, key);
+        db_bind_text(&q, 2, text);
+        int found = db_step(&q, err);
+        if (found > 0)
+                snprintf(ret_job, 33, "%s", db_text(&q, 0));
+        return query_end(journal, &q, found, err);
+}
+
 // ---- holds ----
 
 int journal_hold_put(struct journal *journal, const struct hold *hold, struct error *err) {
@@ -375,12 +386,17 @@ int journal_job_forget(struct journal *journal, const char *job, struct error *e
         return run_all(journal, statements, ARRAY_SIZE(statements), job, 0, err);
 }
 
+// The jobs that are kept whole.
+#define HOLDING                                                                                                        \
+        "(SELECT job FROM hold UNION SELECT job FROM fact WHERE key = '" JOURNAL_FACT_REVIVES "' "                     \
+        "AND CAST(value AS TEXT) IN (SELECT job FROM hold))"
+
 int journal_prune(struct journal *journal, int64_t before, struct error *err) {
         // A fact has no time of its own: it goes with the last step of its job, if that went by age just now.
         static const char *const statements[] = {
-                "DELETE FROM fact WHERE job NOT IN (SELECT job FROM hold) AND job IN (SELECT job FROM step) "
+                "DELETE FROM fact WHERE job NOT IN " HOLDING " AND job IN (SELECT job FROM step) "
                 "AND job NOT IN (SELECT job FROM step WHERE done = 0 OR at >= ?1)",
-                "DELETE FROM step WHERE done = 1 AND at < ?1 AND job NOT IN (SELECT job FROM hold)",
+                "DELETE FROM step WHERE done = 1 AND at < ?1 AND job NOT IN " HOLDING,
         };
         return run_all(journal, statements, ARRAY_SIZE(statements), NULL, before, err);
 }

@@ -37,8 +37,12 @@ int journal_fact_set(struct journal *journal, const char *job, const char *key, 
 int journal_fact_get(struct journal *journal, const char *job, const char *key, uint8_t **ret_bytes, size_t *ret_length,
                      struct error *err);
 int journal_fact_remove(struct journal *journal, const char *job, const char *key, struct error *err); // absent is fine
+#define JOURNAL_FACT_REVIVES "revives" // the job whose retired VM this one brings back
+// A job with this fact: 1, 0 none, -1.
+int journal_fact_find(struct journal *journal, const char *key, const char *text, char ret_job[33], struct error *err);
 int journal_job_forget(struct journal *journal, const char *job, struct error *err); // steps, facts and holds of a job
-// Of jobs without holds: finished steps older than `before`, then the facts that no step is left for.
+// Of jobs without holds: finished steps older than `before`, then the facts that no step is left for. A job that
+// brings back what another one retired is kept for as long as that one has holds: those are what it is at work on.
 int journal_prune(struct journal *journal, int64_t before, struct error *err);
 
 // Holds: the files of a VM that a job has in its hands on this host.

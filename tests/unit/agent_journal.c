@@ -283,6 +283,44 @@ static void pruning_drops_finished_jobs_with_their_facts(void **state) {
         assert_int_equal(epoch, 4);
 }
 
+// Job `job` has ended long ago, and what it noted is `value`.
+static void end_with_fact(struct scene *scene, const char *job, const char *value) {
+        enum journal_step step;
+        uint8_t *result = NULL;
+        size_t length;
+        struct journal *journal = scene->journal;
+        assert_int_equal(journal_step_begin(journal, job, "revive", 1, NULL, 0, &step, &result, &length, &scene->err),
+                         0);
+        assert_int_equal(journal_step_end(journal, job, "revive", 1, NULL, 0, &scene->err), 0);
+        assert_int_equal(journal_fact_set(journal, job, JOURNAL_FACT_REVIVES, value, strlen(value), &scene->err), 0);
+        assert_int_equal(journal_fact_set(journal, job, "k", "v", 1, &scene->err), 0);
+}
+
+static bool has_fact(struct scene *scene, const char *job, const char *key) {
+        _cleanup_(free_p) uint8_t *bytes = NULL;
+        size_t length;
+        int found = journal_fact_get(scene->journal, job, key, &bytes, &length, &scene->err);
+        assert_true(found >= 0);
+        return found;
+}
+
+static void pruning_keeps_who_brings_back_what_another_job_holds(void **state) {
+        struct scene *scene = *state;
+        char job[33] = "";
+        put(scene, "job1", "vda", HOLD_REVIVED, VM);
+        end_with_fact(scene, "job2", "job1");
+        end_with_fact(scene, "job3", "job0"); // which holds nothing
+        assert_int_equal(journal_prune(scene->journal, INT64_MAX, &scene->err), 0);
+        assert_true(has_fact(scene, "job2", JOURNAL_FACT_REVIVES) && has_fact(scene, "job2", "k"));
+        assert_false(has_fact(scene, "job3", JOURNAL_FACT_REVIVES) || has_fact(scene, "job3", "k"));
+        assert_int_equal(journal_fact_find(scene->journal, JOURNAL_FACT_REVIVES, "job1", job, &scene->err), 1);
+        assert_string_equal(job, "job2");
+        assert_int_equal(journal_hold_remove(scene->journal, "job1", "vda", &scene->err), 0);
+        assert_int_equal(journal_prune(scene->journal, INT64_MAX, &scene->err), 0);
+        assert_false(has_fact(scene, "job2", JOURNAL_FACT_REVIVES) || has_fact(scene, "job2", "k"));
+        assert_int_equal(journal_fact_find(scene->journal, JOURNAL_FACT_REVIVES, "job1", job, &scene->err), 0);
+}
+
 static void a_directory_that_is_missing_is_named(void **state) {
         (void) state;
         struct journal *journal = NULL;
@@ -353,6 +391,7 @@ int main(void) {
                 TEST(a_job_is_forgotten_whole),
                 TEST(pruning_keeps_what_is_held_or_unfinished),
                 TEST(pruning_drops_finished_jobs_with_their_facts),
+                TEST(pruning_keeps_who_brings_back_what_another_job_holds),
                 TEST(a_directory_that_is_missing_is_named),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

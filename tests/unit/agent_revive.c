@@ -170,6 +170,18 @@ static void put_away_again_it_is_as_it_was_retired(void **state) {
         assert_revived(scene, xml);
 }
 
+static void what_came_back_is_not_taken_for_what_never_began(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_must(scene, revive(scene));
+        scene_must(scene, journal_fact_remove(scene->journal, UNDO, JOURNAL_FACT_REVIVES, &scene->err));
+        assert_int_equal(unrevive(scene), -1);
+        assert_error(scene->err, ERROR_CONFLICT,
+                     "erp was brought back here, and it is not known any more by which job");
+        assert_string_equal(scene->err.hints[0], "see whether it is defined here as well: virsh dominfo " SCENE_UUID);
+        assert_revived(scene, xml);
+}
+
 static void what_runs_is_not_put_away(void **state) {
         struct scene *scene = *state;
         _cleanup_(free_p) char *xml = move_away(scene);
@@ -569,6 +581,7 @@ int main(void) {
                 TEST(it_is_no_longer_among_what_can_be_purged),
                 TEST(settling_it_makes_it_an_ordinary_vm_again),
                 TEST(put_away_again_it_is_as_it_was_retired),
+                TEST(what_came_back_is_not_taken_for_what_never_began),
                 TEST(what_runs_is_not_put_away),
                 TEST(a_file_that_stands_in_the_way_is_not_replaced),
                 TEST(another_vm_with_its_uuid_or_name_is_left_alone),
