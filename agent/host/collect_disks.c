@@ -5,7 +5,7 @@
  */
 #include "agent/host/collect_disks.h"
 #include "agent/host/device.h"
-#include "agent/host/image.h"
+#include "agent/host/image_chain.h"
 #include "agent/host/obstacle.h"
 #include "agent/host/reach.h"
 #include "agent/host/sharing.h"
@@ -54,20 +54,18 @@ static void add_header_obstacles(Drover__Domain *domain, const Drover__Disk *dis
 }
 
 static void add_chain(Drover__Domain *domain, Drover__Disk *disk, bool active) {
-        char **paths = NULL;
-        unsigned n = 0;
-        if (image_chain(disk->path, disk->format, &paths, &n, NULL) < 0)
+        struct image_chain chain;
+        image_chain_read(disk->path, disk->format, &chain);
+        if (chain.n == 0)
                 return;
-        disk->backing_chain = paths;
-        disk->n_backing_chain = n;
-        if (n == 0) {
-                free(steal(&disk->backing_chain));
-                return;
-        }
+        disk->backing_chain = new_array(char *, chain.n);
+        disk->n_backing_chain = chain.n;
+        memcpy(disk->backing_chain, chain.paths, chain.n * sizeof(*chain.paths)); // the members are the message's now
         _cleanup_(free_p) char *hint =
                 active ? memory_format("virsh blockpull %s %s --wait", domain->name, disk->target)
                        : memory_format("qemu-img convert -O qcow2 %s NEW, and virsh edit %s", disk->path, domain->name);
-        obstacle_add(domain, "backing-chain", hint, "disk %s: its image depends on %s", disk->target, paths[0]);
+        obstacle_add(domain, "backing-chain", hint, "disk %s: its image depends on %s", disk->target,
+                     disk->backing_chain[0]);
 }
 
 static void add_image_obstacle(Drover__Domain *domain, const Drover__Disk *disk, const struct error *why) {

@@ -250,12 +250,8 @@ static int check_files(struct fence *fence, struct error *err) {
                 if (status == 0 && fence->places[i] == HOLD_BOTH && strcmp(hold->item, NVRAM_ITEM) != 0)
                         status = error_set(err, ERROR_CONFLICT, "%s: %s/%s exists again, beside the one held by job %s",
                                            hold->item, hold->directory, hold->name, hold->job);
-                const char *user = status == 0 ? neighbours_using(&neighbours, hold) : NULL;
-                if (user) {
-                        status = error_set(err, ERROR_CONFLICT, "%s: %s/%s is used by %s as well", hold->item,
-                                           hold->directory, hold->name, user);
-                        error_hint(err, "give %s an image of its own, or move it first", user);
-                }
+                if (status == 0)
+                        status = neighbours_check_unused(&neighbours, hold, err);
                 if (status == 0 && fence->places[i] == HOLD_IN_PLACE)
                         status = check_image(fence, i, err);
         }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Image files looked at by our own bounded code. What stands in a header was written by whoever had the image before:
- * every number is checked against the file's length before it is used, and nothing that it names is opened here except
- * by image_chain(), which only reads headers. Pure apart from reading; any thread.
+ * every number is checked against the file's length before it is used, and nothing that it names is opened here. Pure
+ * apart from reading; any thread.
  */
 #include "agent/host/image.h"
 #include "agent/host/image_vmdk.h"
-#include "agent/host/reach.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <endian.h>
@@ -31,7 +30,6 @@
 #define QCOW2_EXTENDED_L2       (1ull << 4)
 #define QCOW2_KNOWN             (QCOW2_DIRTY | QCOW2_CORRUPT | QCOW2_DATA_FILE | QCOW2_COMPRESSION | QCOW2_EXTENDED_L2)
 #define HEADER_MAX              (64u << 10) // header, extensions and backing name, far below the first MiB
-#define CHAIN_MAX               16u
 
 struct header {
         const char *name; // of the file, for messages
@@ -153,6 +151,22 @@ static int read_header(int fd, const char *name, struct image *image, struct err
         return read_qcow2(&header, image, err);
 }
 
+int image_read_qcow2(int fd, const char *name, struct image *ret, struct error *err) {
+        struct image image = {0};
+        uint32_t magic;
+        ssize_t n;
+        while ((n = pread(fd, &magic, sizeof(magic), 0)) < 0 && errno == EINTR)
+                continue;
+        if (n < 0)
+                return error_errno(err, errno, "read %s", name);
+        if ((size_t) n < sizeof(magic) || be32toh(magic) != QCOW2_MAGIC)
+                return 0;
+        if (read_header(fd, name, &image, err) < 0)
+                return -1;
+        *ret = image;
+        return 1;
+}
+
 // A device takes all of its room, and has nothing but the disk itself in it.
 static int inspect_device(int fd, const char *name, const char *format, struct image *ret, struct error *err) {
         off_t bytes = lseek(fd, 0, SEEK_END);
@@ -199,48 +213,13 @@ int image_inspect_at(int dir_fd, const char *name, const char *format, struct im
 }
 
 // Where a backing file's name leads: relative names start at the image's own directory; protocols ("json:", "nbd://")
-// lead nowhere that is followed.
+// lead nowhere that is followed. As in QEMU a colon makes a protocol of what stands before it, unless that has a slash.
 char *image_backing_path(const char *image_path, const char *backing) {
-        if (strncmp(backing, "file:", 5) == 0)
+        bool file = strncmp(backing, "file:", 5) == 0;
+        if (file)
                 backing += 5;
-        if (backing[0] == '/' || strchr(backing, ':'))
+        if (backing[0] == '/' || (!file && backing[strcspn(backing, ":/")] == ':'))
                 return memory_string(backing);
         const char *slash = strrchr(image_path, '/');
         return memory_format("%.*s/%s", slash ? (int) (slash - image_path) : 1, slash ? image_path : ".", backing);
-}
-
-static void chain_free(char **paths, unsigned n) {
-        for (unsigned i = 0; i < n; i++)
-                free(paths[i]);
-        free(paths);
-}
-
-int image_chain(const char *path, const char *format, char ***ret_paths, unsigned *ret_n, struct error *err) {
-        char **paths = new_array(char *, CHAIN_MAX);
-        unsigned n = 0;
-        const char *at = path;
-        char at_format[32];
-        snprintf(at_format, sizeof(at_format), "%s", format);
-        while (strcmp(at_format, "qcow2") == 0) {
-                struct image image;
-                if (reach_check(at, n ? NULL : err) < 0 ||
-                    image_inspect_at(AT_FDCWD, at, at_format, &image, n ? NULL : err) < 0) {
-                        if (n > 0) // named, so it is part of the chain, although it cannot be looked at
-                                break;
-                        chain_free(paths, n);
-                        return -1;
-                }
-                if (!image.has_backing)
-                        break;
-                if (n == CHAIN_MAX) {
-                        chain_free(paths, n);
-                        return error_set(err, ERROR_TOO_LARGE, "%s has more than %u backing files", path, CHAIN_MAX);
-                }
-                paths[n] = image_backing_path(at, image.backing);
-                at = paths[n++];
-                snprintf(at_format, sizeof(at_format), "%s", at[0] == '/' ? image.backing_format : "");
-        }
-        *ret_paths = paths;
-        *ret_n = n;
-        return 0;
 }

@@ -26,6 +26,6 @@ int image_inspect(int fd, const char *name, const char *format, struct image *re
 // Where the name of a backing file in the header of the image at `image_path` leads. Protocols ("json:", "nbd://") lead
 // nowhere: what is returned for them is no absolute path. Caller frees.
 char *image_backing_path(const char *image_path, const char *backing);
-// The whole chain below path, nearest first, at most 16 long; caller frees each and the array. It ends with the first
-// member that is not a local file or cannot be read.
-int image_chain(const char *path, const char *format, char ***ret_paths, unsigned *ret_n, struct error *err);
+// What the header says, of a file or a device, when it begins like a qcow2: 1, 0 when it does not, -1. Sizes of the
+// file are left 0.
+int image_read_qcow2(int fd, const char *name, struct image *ret, struct error *err);

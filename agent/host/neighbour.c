@@ -5,11 +5,13 @@
  */
 #include "agent/host/neighbour.h"
 #include "agent/host/definition.h"
-#include "agent/host/image.h"
+#include "agent/host/image_chain.h"
 #include "agent/host/pool.h"
 #include "agent/host/reach.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
+#include <dirent.h>
+#include <libgen.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -136,26 +138,71 @@ static bool same_file(const char *path, const char *held, const struct stat *sta
         return other.st_ino == status->st_ino && other.st_dev == status->st_dev;
 }
 
-static bool disk_is_over(const Drover__Disk *disk, const char *held, const struct stat *status) {
-        if (!disk->path[0] || strcmp(disk->type, "network") == 0)
-                return false;
-        char **chain = NULL;
+// How sure it is that an image is laid over a file, from no to yes.
+enum over {
+        OVER_NOT,
+        OVER_AWAY,    // it is not to be had, as long as which nobody reads ours through it
+        OVER_UNKNOWN, // it is there, or should be, and nobody can tell
+        OVER_YES,
+};
+
+// While a file system is not mounted, the directory of its images is empty or not there either: then a missing image
+// is not known to be gone.
+static bool is_gone(const char *path) {
+        _cleanup_(free_p) char *copy = memory_string(path);
+        DIR *directory = opendir(dirname(copy));
         unsigned n = 0;
-        bool uses = false;
-        if (image_chain(disk->path, disk->format, &chain, &n, NULL) < 0)
-                return false; // an image that cannot be read now has no program that reads ours through it
-        for (unsigned i = 0; i < n; i++) {
-                uses = uses || same_file(chain[i], held, status);
-                free(chain[i]);
-        }
-        free(chain);
-        return uses;
+        while (directory && n < 3 && readdir(directory)) // "." and ".." are two
+                n++;
+        if (directory)
+                closedir(directory);
+        return n == 3;
 }
 
-static bool disk_uses(const Drover__Disk *disk, const char *held, const struct stat *status) {
-        if (!disk->path[0] || strcmp(disk->type, "network") == 0)
-                return false;
-        return same_file(disk->path, held, status) || disk_is_over(disk, held, status);
+static enum over chain_is_over(const struct image_chain *chain, const char *path, const char *held,
+                               const struct stat *status) {
+        for (unsigned i = 0; i < chain->n; i++)
+                if (same_file(chain->paths[i], held, status))
+                        return OVER_YES;
+        switch (chain->end) {
+        case IMAGE_CHAIN_WHOLE:
+                return OVER_NOT;
+        case IMAGE_CHAIN_SILENT: // it holds up nobody but those who use it
+                return OVER_AWAY;
+        case IMAGE_CHAIN_MISSING:
+                return is_gone(chain->n ? chain->paths[chain->n - 1] : path) ? OVER_AWAY : OVER_UNKNOWN;
+        case IMAGE_CHAIN_UNKNOWN:
+                break;
+        }
+        return OVER_UNKNOWN;
+}
+
+static enum over disk_is_over(const Drover__Disk *disk, const char *held, const struct stat *status, char **why) {
+        struct image_chain chain;
+        if (strcmp(disk->type, "network") == 0 || strcmp(disk->format, "qcow2") != 0)
+                return OVER_NOT;
+        if (!disk->path[0]) // its pool is not active
+                return strcmp(disk->type, "volume") == 0 ? OVER_AWAY : OVER_NOT;
+        image_chain_read(disk->path, disk->format, &chain);
+        enum over over = chain_is_over(&chain, disk->path, held, status);
+        if (over == OVER_UNKNOWN && !*why)
+                *why = memory_string(chain.why);
+        image_chain_fini(&chain);
+        return over;
+}
+
+// As its own or through one of its own. *why: why it is not known.
+static enum over uses(const struct neighbour *neighbour, const char *held, const struct stat *status, char **why) {
+        enum over most = OVER_NOT;
+        if (neighbour->nvram && same_file(neighbour->nvram, held, status))
+                return OVER_YES;
+        for (size_t k = 0; k < neighbour->definition->n_disks; k++) {
+                const Drover__Disk *disk = neighbour->definition->disks[k];
+                bool own = disk->path[0] && strcmp(disk->type, "network") != 0 && same_file(disk->path, held, status);
+                enum over over = own ? OVER_YES : disk_is_over(disk, held, status, why);
+                most = over > most ? over : most;
+        }
+        return most;
 }
 
 bool neighbours_based_on(const struct neighbours *neighbours, const char *path) {
@@ -163,10 +210,11 @@ bool neighbours_based_on(const struct neighbours *neighbours, const char *path) 
         const struct stat *known = stat(path, &status) == 0 ? &status : NULL;
         for (unsigned i = 0; i < neighbours->n; i++) {
                 const Drover__Domain *definition = neighbours->items[i].definition;
-                for (size_t k = 0; k < definition->n_disks; k++)
-                        if (!reach_answers(definition->disks[k]->path) ||
-                            disk_is_over(definition->disks[k], path, known))
+                for (size_t k = 0; k < definition->n_disks; k++) {
+                        _cleanup_(free_p) char *why = NULL;
+                        if (disk_is_over(definition->disks[k], path, known, &why) != OVER_NOT)
                                 return true;
+                }
         }
         return false;
 }
@@ -176,12 +224,36 @@ const char *neighbours_using(const struct neighbours *neighbours, const struct h
         _cleanup_(free_p) char *held = memory_format("%s/%s", hold->directory, hold->name);
         const struct stat *known = stat(held, &status) == 0 ? &status : NULL;
         for (unsigned i = 0; i < neighbours->n; i++) {
-                const struct neighbour *neighbour = &neighbours->items[i];
-                bool uses = neighbour->nvram && same_file(neighbour->nvram, held, known);
-                for (size_t k = 0; !uses && k < neighbour->definition->n_disks; k++)
-                        uses = disk_uses(neighbour->definition->disks[k], held, known);
-                if (uses)
-                        return neighbour->definition->name;
+                _cleanup_(free_p) char *why = NULL;
+                if (uses(&neighbours->items[i], held, known, &why) == OVER_YES)
+                        return neighbours->items[i].definition->name;
         }
         return NULL;
+}
+
+static int refuse_unknown(const struct hold *hold, const char *user, const char *why, struct error *err) {
+        error_set(err, ERROR_CONFLICT, "%s: nobody can tell whether %s uses %s/%s as well: %s", hold->item, user,
+                  hold->directory, hold->name, why);
+        error_hint(err, "let the images of %s be read again, or take from it what it does not need: virsh edit %s",
+                   user, user);
+        return -1;
+}
+
+int neighbours_check_unused(const struct neighbours *neighbours, const struct hold *hold, struct error *err) {
+        struct stat status;
+        _cleanup_(free_p) char *held = memory_format("%s/%s", hold->directory, hold->name);
+        const struct stat *known = stat(held, &status) == 0 ? &status : NULL;
+        for (unsigned i = 0; i < neighbours->n; i++) {
+                const char *name = neighbours->items[i].definition->name;
+                _cleanup_(free_p) char *why = NULL;
+                enum over over = uses(&neighbours->items[i], held, known, &why);
+                if (over == OVER_UNKNOWN)
+                        return refuse_unknown(hold, name, why, err);
+                if (over != OVER_YES)
+                        continue;
+                error_set(err, ERROR_CONFLICT, "%s: %s is used by %s as well", hold->item, held, name);
+                error_hint(err, "give %s an image of its own, or move it first", name);
+                return -1;
+        }
+        return 0;
 }

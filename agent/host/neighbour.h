@@ -20,7 +20,10 @@ int neighbours_read(virConnectPtr conn, const char *except_uuid, struct neighbou
 void neighbours_fini(struct neighbours *neighbours);
 // The name of a VM that uses the held file, itself or as the base of an image of its own; NULL: none. Borrowed.
 const char *neighbours_using(const struct neighbours *neighbours, const struct hold *hold);
-// Whether an image of one of them is laid over the file, or may be: one whose server is gone cannot be ruled out.
+// ERROR_CONFLICT with a hint when one of them uses it so, and when nobody can tell. One whose server does not answer,
+// or whose image is gone, does not count: it holds up nobody else.
+int neighbours_check_unused(const struct neighbours *neighbours, const struct hold *hold, struct error *err);
+// Whether an image of one of them is laid over the file, or may be: what cannot be read cannot be ruled out.
 bool neighbours_based_on(const struct neighbours *neighbours, const char *path);
 // The path of a disk that is a file or a device of this host, resolved through the active pools: 1, 0 when it is none,
 // or ERROR_REFUSED for a volume that is neither. Caller frees.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Image headers: what is read from them, and what of a hostile one is refused. */
-#include "agent/host/image.h"
+#include "agent/host/image_chain.h"
 #include "common/cleanup.h"
 #include "common/file.h"
 #include <endian.h>
@@ -258,27 +258,27 @@ static void a_missing_image_is_not_found(void **state) {
 
 // ---- chains ----
 
-static void assert_chain(struct scene *scene, const char *const *expected, unsigned n) {
-        char path[128], **paths = NULL;
-        unsigned found = 0;
+static void assert_chain(struct scene *scene, const char *const *expected, unsigned n, enum image_chain_end how) {
+        char path[128];
+        struct image_chain chain;
         snprintf(path, sizeof(path), "%s/image", scene->directory);
-        assert_int_equal(image_chain(path, "qcow2", &paths, &found, &scene->err), 0);
-        assert_int_equal(found, n);
-        for (unsigned i = 0; i < found; i++) {
+        image_chain_read(path, "qcow2", &chain);
+        assert_int_equal(chain.n, n);
+        assert_int_equal(chain.end, how);
+        for (unsigned i = 0; i < n; i++) {
                 char wanted[128];
                 if (expected[i][0] == '+')
                         snprintf(wanted, sizeof(wanted), "%s/%s", scene->directory, expected[i] + 1);
                 else
                         snprintf(wanted, sizeof(wanted), "%s", expected[i]);
-                assert_string_equal(paths[i], wanted);
-                free(paths[i]);
+                assert_string_equal(chain.paths[i], wanted);
         }
-        free(paths);
+        image_chain_fini(&chain);
 }
 
 static void an_image_without_backing_has_no_chain(void **state) {
         write_as(*state, "image");
-        assert_chain(*state, NULL, 0);
+        assert_chain(*state, NULL, 0, IMAGE_CHAIN_WHOLE);
 }
 
 static void a_chain_is_followed_to_its_end(void **state) {
@@ -289,15 +289,61 @@ static void a_chain_is_followed_to_its_end(void **state) {
         write_as(scene, "middle");
         backing(scene, "middle");
         write_as(scene, "image");
-        assert_chain(scene, (const char *const[]){"+middle", "+base00"}, 2);
+        assert_chain(scene, (const char *const[]){"+middle", "+base00"}, 2, IMAGE_CHAIN_WHOLE);
 }
 
-static void a_chain_ends_where_no_format_is_told(void **state) {
+static void a_member_of_no_stated_format_is_followed_if_it_begins_like_a_qcow2(void **state) {
         struct scene *scene = *state;
-        write_as(scene, "base");
-        backing(scene, "base");
+        _cleanup_(close_p) int fd = openat(scene->fd, "base00", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(write(fd, "raw", 3), 3);
+        backing(scene, "base00");
+        write_as(scene, "middle");
+        backing(scene, "middle");
         write_as(scene, "image");
-        assert_chain(scene, (const char *const[]){"+base"}, 1);
+        assert_chain(scene, (const char *const[]){"+middle", "+base00"}, 2, IMAGE_CHAIN_WHOLE);
+}
+
+static void fault_54_a_member_that_is_said_to_be_raw_is_not_followed(void **state) {
+        struct scene *scene = *state;
+        backing(scene, "base00");
+        write_as(scene, "middle");
+        backing(scene, "middle");
+        backing_format(scene, "raw");
+        write_as(scene, "image");
+        assert_chain(scene, (const char *const[]){"+middle"}, 1, IMAGE_CHAIN_WHOLE);
+}
+
+static void a_chain_goes_through_links(void **state) {
+        struct scene *scene = *state;
+        write_as(scene, "base00");
+        backing(scene, "base00");
+        write_as(scene, "middle");
+        assert_int_equal(symlinkat("middle", scene->fd, "linked"), 0);
+        backing(scene, "linked");
+        backing_format(scene, "qcow2");
+        write_as(scene, "image");
+        assert_chain(scene, (const char *const[]){"+linked", "+base00"}, 2, IMAGE_CHAIN_WHOLE);
+}
+
+static void a_name_with_a_colon_behind_a_slash_is_a_file(void **state) {
+        struct scene *scene = *state;
+        backing(scene, "./a:b");
+        write_as(scene, "image");
+        assert_chain(scene, (const char *const[]){"+./a:b"}, 1, IMAGE_CHAIN_MISSING);
+}
+
+static void what_cannot_be_read_is_not_taken_for_the_end(void **state) {
+        struct scene *scene = *state;
+        backing(scene, "middle");
+        write_as(scene, "image");
+        assert_chain(scene, (const char *const[]){"+middle"}, 1, IMAGE_CHAIN_MISSING);
+        assert_int_equal(mkfifoat(scene->fd, "middle", 0600), 0);
+        assert_chain(scene, (const char *const[]){"+middle"}, 1, IMAGE_CHAIN_UNKNOWN);
+        assert_int_equal(unlinkat(scene->fd, "middle", 0), 0);
+        put64(scene, 72, 1ull << 63); // a feature that nobody knows
+        write_as(scene, "middle");
+        put64(scene, 72, 0);
+        assert_chain(scene, (const char *const[]){"+middle"}, 1, IMAGE_CHAIN_UNKNOWN);
 }
 
 static void fault_53_a_chain_that_leaves_the_host_is_named_and_not_followed(void **state) {
@@ -305,23 +351,25 @@ static void fault_53_a_chain_that_leaves_the_host_is_named_and_not_followed(void
         backing(scene, "nbd://example.org/secret");
         backing_format(scene, "qcow2");
         write_as(scene, "image");
-        assert_chain(scene, (const char *const[]){"nbd://example.org/secret"}, 1);
+        assert_chain(scene, (const char *const[]){"nbd://example.org/secret"}, 1, IMAGE_CHAIN_WHOLE);
         backing(scene, "json:{\"driver\":\"file\"}   "); // as long as the one before
         write_as(scene, "image");
-        assert_chain(scene, (const char *const[]){"json:{\"driver\":\"file\"}   "}, 1);
+        assert_chain(scene, (const char *const[]){"json:{\"driver\":\"file\"}   "}, 1, IMAGE_CHAIN_UNKNOWN);
 }
 
-static void a_chain_that_goes_in_a_circle_is_refused(void **state) {
+static void a_chain_that_goes_in_a_circle_has_no_end(void **state) {
         struct scene *scene = *state;
-        char path[128], **paths;
-        unsigned n;
+        struct image_chain chain;
+        char path[128];
         backing(scene, "image");
         backing_format(scene, "qcow2");
         write_as(scene, "image");
         snprintf(path, sizeof(path), "%s/image", scene->directory);
-        assert_int_equal(image_chain(path, "qcow2", &paths, &n, &scene->err), -1);
-        assert_int_equal(scene->err.code, ERROR_TOO_LARGE);
-        assert_non_null(strstr(scene->err.message, "has more than 16 backing files"));
+        image_chain_read(path, "qcow2", &chain);
+        assert_int_equal(chain.n, IMAGE_CHAIN_MAX);
+        assert_int_equal(chain.end, IMAGE_CHAIN_UNKNOWN);
+        assert_non_null(strstr(chain.why, "has more than 16 backing files"));
+        image_chain_fini(&chain);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -347,9 +395,13 @@ int main(void) {
                 TEST(a_missing_image_is_not_found),
                 TEST(an_image_without_backing_has_no_chain),
                 TEST(a_chain_is_followed_to_its_end),
-                TEST(a_chain_ends_where_no_format_is_told),
+                TEST(a_member_of_no_stated_format_is_followed_if_it_begins_like_a_qcow2),
+                TEST(fault_54_a_member_that_is_said_to_be_raw_is_not_followed),
+                TEST(a_chain_goes_through_links),
+                TEST(a_name_with_a_colon_behind_a_slash_is_a_file),
+                TEST(what_cannot_be_read_is_not_taken_for_the_end),
                 TEST(fault_53_a_chain_that_leaves_the_host_is_named_and_not_followed),
-                TEST(a_chain_that_goes_in_a_circle_is_refused),
+                TEST(a_chain_that_goes_in_a_circle_has_no_end),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

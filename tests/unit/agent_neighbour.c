@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* agent/host/neighbour: whether an image that is about to go is what another VM's is laid over. */
+#include "agent_custody_scene.h"
+#include <endian.h>
+
+#define OVER_UUID "11111111-2222-4333-8444-555555555555"
+
+static void put(uint8_t *header, size_t offset, uint32_t value) {
+        value = htobe32(value);
+        memcpy(header + offset, &value, sizeof(value));
+}
+
+// The header of a qcow2 of 1 MiB over `backing`. format "": it does not say.
+static void write_over(const struct scene *scene, const char *name, const char *backing, const char *format) {
+        uint8_t header[1024] = {0};
+        put(header, 0, 0x514649fb);
+        put(header, 4, 3);
+        put(header, 12, 512);
+        put(header, 16, (uint32_t) strlen(backing));
+        put(header, 20, 16);
+        put(header, 28, 1 << 20);
+        put(header, 96, 4);
+        put(header, 100, 104);
+        put(header, 104, 0xe2792aca);
+        put(header, 108, (uint32_t) strlen(format));
+        memcpy(header + 112, format, strlen(format));
+        memcpy(header + 512, backing, strlen(backing));
+        _cleanup_(free_p) char *path = scene_path(scene, name);
+        assert_int_equal(file_write(path, header, sizeof(header), 0600, NULL), 0);
+}
+
+// A VM "over" with one qcow2.
+static void define_over(struct scene *scene, const char *file) {
+        _cleanup_(free_p) char *disk =
+                memory_format("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+                              "<source file='%s/%s'/><target dev='vda' bus='virtio'/></disk>",
+                              scene->images, file);
+        scene_define(scene, "over", OVER_UUID, "52:54:00:00:00:02", disk);
+}
+
+static struct scene *with_erp(void **state) {
+        scene_define_vm(*state, "erp", SCENE_UUID, "");
+        return *state;
+}
+
+static int fence_vm(struct scene *scene, const struct custody *custody, size_t n) {
+        Drover__MoveFence request = DROVER__MOVE_FENCE__INIT;
+        Drover__MoveFenceResult *result = NULL;
+        request.targets = both;
+        request.n_targets = n;
+        error_clear(&scene->err);
+        int status = custody_fence(custody, &request, &result, &scene->err);
+        if (status == 0)
+                proto_free(&result->base);
+        return status;
+}
+
+static int fence(struct scene *scene) {
+        return fence_vm(scene, &scene->custody, 2);
+}
+
+static void assert_refused(struct scene *scene, const char *start, const char *end) {
+        _cleanup_(free_p) char *message = memory_format("vda: %s%s/erp.raw%s", start, scene->images, end);
+        assert_int_equal(fence(scene), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_string_equal(scene->err.message, message);
+        assert_true(scene->err.n_hints > 0);
+        assert_int_equal(scene_holds(scene, SCENE_JOB, 0), 0);
+        assert_true(scene_has(scene, "erp.raw", "system"));
+}
+
+// ---- images in their places
+
+static void what_lies_below_an_image_of_no_stated_format_is_in_use(void **state) {
+        struct scene *scene = with_erp(state);
+        write_over(scene, "middle", "erp.raw", "raw");
+        write_over(scene, "over.qcow2", "middle", "");
+        define_over(scene, "over.qcow2");
+        assert_refused(scene, "", " is used by over as well");
+}
+
+static void an_image_that_cannot_be_followed_may_be_laid_over_anything(void **state) {
+        struct scene *scene = with_erp(state);
+        write_over(scene, "over.qcow2", "json:{}", "raw");
+        define_over(scene, "over.qcow2");
+        assert_refused(scene, "nobody can tell whether over uses ", " as well: json:{} is no plain name of a file");
+}
+
+static void a_disk_that_is_not_mounted_may_hold_what_is_laid_over_anything(void **state) {
+        struct scene *scene = with_erp(state);
+        _cleanup_(free_p) char *mount_point = scene_path(scene, "far");
+        _cleanup_(free_p) char *end = memory_format(" as well: %s/over.qcow2: No such file or directory", mount_point);
+        assert_int_equal(mkdir(mount_point, 0755), 0);
+        define_over(scene, "far/over.qcow2");
+        assert_refused(scene, "nobody can tell whether over uses ", end);
+}
+
+static void a_vm_whose_image_was_removed_holds_up_nobody(void **state) {
+        struct scene *scene = with_erp(state);
+        define_over(scene, "over.qcow2");
+        scene_must(scene, fence(scene));
+        assert_true(scene_has(scene, ".drover/job1.vda.held", "system"));
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, scene_set_up, scene_tear_down)
+        const struct CMUnitTest tests[] = {
+                TEST(what_lies_below_an_image_of_no_stated_format_is_in_use),
+                TEST(an_image_that_cannot_be_followed_may_be_laid_over_anything),
+                TEST(a_disk_that_is_not_mounted_may_hold_what_is_laid_over_anything),
+                TEST(a_vm_whose_image_was_removed_holds_up_nobody),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
