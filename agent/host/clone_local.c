@@ -221,7 +221,7 @@ static int used_by_vm(const struct custody *custody, const char *path, struct er
         if (hold_file_split(&place, path, err) < 0 ||
             neighbours_read(custody->conn, custody->vm_uuid, &neighbours, err) < 0)
                 return -1;
-        bool used = neighbours_based_on(&neighbours, path);
+        int used = neighbours_based_on(&neighbours, custody->journal, path, err);
         neighbours_fini(&neighbours);
         return used;
 }

@@ -5,7 +5,7 @@
  */
 #include "agent/host/neighbour.h"
 #include "agent/host/definition.h"
-#include "agent/host/image_chain.h"
+#include "agent/host/held.h"
 #include "agent/host/pool.h"
 #include "agent/host/reach.h"
 #include "common/cleanup.h"
@@ -14,6 +14,7 @@
 #include <libgen.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void definition_free_p(struct definition **definition) {
         if (*definition)
@@ -126,25 +127,52 @@ void neighbours_fini(struct neighbours *neighbours) {
         *neighbours = (struct neighbours){0};
 }
 
-// By name, and by inode for other spellings of it; a device may have several nodes.
-static bool same_file(const char *path, const char *held, const struct stat *status) {
-        struct stat other;
-        if (strcmp(path, held) == 0)
-                return true;
-        if (!status || !reach_answers(path) || stat(path, &other) < 0)
-                return false;
-        if (S_ISBLK(status->st_mode))
-                return S_ISBLK(other.st_mode) && other.st_rdev == status->st_rdev;
-        return other.st_ino == status->st_ino && other.st_dev == status->st_dev;
+// ---- what is laid over what ----
+
+// Whether a file is used by somebody: asked of one image after the other.
+struct question {
+        const char *path;
+        struct stat status;
+        bool known;              // the status; else the file is not there now, and its name is all there is
+        struct journal *journal; // NULL: images that are held are not looked for
+        unsigned depth;          // of held images over held images
+        char *why;               // the first time that nobody could tell
+};
+
+static void question_init(struct question *question, struct journal *journal, const char *path) {
+        *question = (struct question){.path = path, .journal = journal};
+        question->known = stat(path, &question->status) == 0;
 }
 
-// How sure it is that an image is laid over a file, from no to yes.
+static void question_fini(struct question *question) {
+        free(question->why);
+}
+
+// How sure it is that an image is laid over it, from no to yes.
 enum over {
         OVER_NOT,
         OVER_AWAY,    // it is not to be had, as long as which nobody reads ours through it
         OVER_UNKNOWN, // it is there, or should be, and nobody can tell
         OVER_YES,
 };
+
+// By name, and by inode for other spellings of it; a device may have several nodes.
+static bool same_file(const struct question *question, const char *path) {
+        struct stat other;
+        if (strcmp(path, question->path) == 0)
+                return true;
+        if (!question->known || !reach_answers(path) || stat(path, &other) < 0)
+                return false;
+        if (S_ISBLK(question->status.st_mode))
+                return S_ISBLK(other.st_mode) && other.st_rdev == question->status.st_rdev;
+        return other.st_ino == question->status.st_ino && other.st_dev == question->status.st_dev;
+}
+
+static enum over unknown(struct question *question, const char *why) {
+        if (!question->why)
+                question->why = memory_string(why);
+        return OVER_UNKNOWN;
+}
 
 // While a file system is not mounted, the directory of its images is empty or not there either: then a missing image
 // is not known to be gone.
@@ -159,10 +187,11 @@ static bool is_gone(const char *path) {
         return n == 3;
 }
 
-static enum over chain_is_over(const struct image_chain *chain, const char *path, const char *held,
-                               const struct stat *status) {
+static enum over missing_is_over(struct question *question, const struct image_chain *chain, const char *path);
+
+static enum over chain_is_over(struct question *question, const struct image_chain *chain, const char *path) {
         for (unsigned i = 0; i < chain->n; i++)
-                if (same_file(chain->paths[i], held, status))
+                if (same_file(question, chain->paths[i]))
                         return OVER_YES;
         switch (chain->end) {
         case IMAGE_CHAIN_WHOLE:
@@ -170,89 +199,111 @@ static enum over chain_is_over(const struct image_chain *chain, const char *path
         case IMAGE_CHAIN_SILENT: // it holds up nobody but those who use it
                 return OVER_AWAY;
         case IMAGE_CHAIN_MISSING:
-                return is_gone(chain->n ? chain->paths[chain->n - 1] : path) ? OVER_AWAY : OVER_UNKNOWN;
+                return missing_is_over(question, chain, chain->n ? chain->paths[chain->n - 1] : path);
         case IMAGE_CHAIN_UNKNOWN:
                 break;
         }
-        return OVER_UNKNOWN;
+        return unknown(question, chain->why);
 }
 
-static enum over disk_is_over(const Drover__Disk *disk, const char *held, const struct stat *status, char **why) {
+// A job may have it in its hands. The journal is asked after the file was missed: a job notes first and renames then.
+static enum over missing_is_over(struct question *question, const struct image_chain *chain, const char *path) {
+        struct held held;
+        int found = question->journal ? -1 : 0;
+        if (question->journal && question->depth < IMAGE_CHAIN_MAX)
+                found = held_image_at(question->journal, path, &held, NULL);
+        if (found > 0) {
+                question->depth++;
+                enum over over = chain_is_over(question, &held.chain, path);
+                question->depth--;
+                image_chain_fini(&held.chain);
+                return over;
+        }
+        if (found < 0 || access(path, F_OK) == 0 || !is_gone(path)) // or given back in this moment
+                return unknown(question, chain->why);
+        return OVER_AWAY;
+}
+
+static enum over disk_is_over(struct question *question, const Drover__Disk *disk) {
         struct image_chain chain;
         if (strcmp(disk->type, "network") == 0 || strcmp(disk->format, "qcow2") != 0)
                 return OVER_NOT;
         if (!disk->path[0]) // its pool is not active
                 return strcmp(disk->type, "volume") == 0 ? OVER_AWAY : OVER_NOT;
         image_chain_read(disk->path, disk->format, &chain);
-        enum over over = chain_is_over(&chain, disk->path, held, status);
-        if (over == OVER_UNKNOWN && !*why)
-                *why = memory_string(chain.why);
+        enum over over = chain_is_over(question, &chain, disk->path);
         image_chain_fini(&chain);
         return over;
 }
 
-// As its own or through one of its own. *why: why it is not known.
-static enum over uses(const struct neighbour *neighbour, const char *held, const struct stat *status, char **why) {
+// As its own or through one of its own.
+static enum over uses(struct question *question, const struct neighbour *neighbour) {
         enum over most = OVER_NOT;
-        if (neighbour->nvram && same_file(neighbour->nvram, held, status))
+        if (neighbour->nvram && same_file(question, neighbour->nvram))
                 return OVER_YES;
         for (size_t k = 0; k < neighbour->definition->n_disks; k++) {
                 const Drover__Disk *disk = neighbour->definition->disks[k];
-                bool own = disk->path[0] && strcmp(disk->type, "network") != 0 && same_file(disk->path, held, status);
-                enum over over = own ? OVER_YES : disk_is_over(disk, held, status, why);
+                bool own = disk->path[0] && strcmp(disk->type, "network") != 0 && same_file(question, disk->path);
+                enum over over = own ? OVER_YES : disk_is_over(question, disk);
                 most = over > most ? over : most;
         }
         return most;
 }
 
-bool neighbours_based_on(const struct neighbours *neighbours, const char *path) {
-        struct stat status;
-        const struct stat *known = stat(path, &status) == 0 ? &status : NULL;
+int neighbours_based_on(const struct neighbours *neighbours, struct journal *journal, const char *path,
+                        struct error *err) {
+        _cleanup_(question_fini) struct question question;
+        _cleanup_(held_images_fini) struct held_images held = {0};
+        question_init(&question, journal, path);
         for (unsigned i = 0; i < neighbours->n; i++) {
                 const Drover__Domain *definition = neighbours->items[i].definition;
-                for (size_t k = 0; k < definition->n_disks; k++) {
-                        _cleanup_(free_p) char *why = NULL;
-                        if (disk_is_over(definition->disks[k], path, known, &why) != OVER_NOT)
-                                return true;
-                }
+                for (size_t k = 0; k < definition->n_disks; k++)
+                        if (disk_is_over(&question, definition->disks[k]) != OVER_NOT)
+                                return 1;
         }
-        return false;
+        if (held_images_read(journal, &held, err) < 0)
+                return -1;
+        for (unsigned i = 0; i < held.n; i++)
+                if (chain_is_over(&question, &held.items[i].chain, "") != OVER_NOT)
+                        return 1;
+        return 0;
 }
 
 const char *neighbours_using(const struct neighbours *neighbours, const struct hold *hold) {
-        struct stat status;
-        _cleanup_(free_p) char *held = memory_format("%s/%s", hold->directory, hold->name);
-        const struct stat *known = stat(held, &status) == 0 ? &status : NULL;
-        for (unsigned i = 0; i < neighbours->n; i++) {
-                _cleanup_(free_p) char *why = NULL;
-                if (uses(&neighbours->items[i], held, known, &why) == OVER_YES)
+        _cleanup_(question_fini) struct question question;
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
+        question_init(&question, NULL, path);
+        for (unsigned i = 0; i < neighbours->n; i++)
+                if (uses(&question, &neighbours->items[i]) == OVER_YES)
                         return neighbours->items[i].definition->name;
-        }
         return NULL;
 }
 
-static int refuse_unknown(const struct hold *hold, const char *user, const char *why, struct error *err) {
-        error_set(err, ERROR_CONFLICT, "%s: nobody can tell whether %s uses %s/%s as well: %s", hold->item, user,
-                  hold->directory, hold->name, why);
-        error_hint(err, "let the images of %s be read again, or take from it what it does not need: virsh edit %s",
-                   user, user);
-        return -1;
+// ---- may it go? ----
+
+static int refuse_unknown(const struct question *question, const struct hold *hold, const char *user,
+                          struct error *err) {
+        return error_set(err, ERROR_CONFLICT, "%s: nobody can tell whether %s uses %s as well: %s", hold->item, user,
+                         question->path, question->why);
 }
 
 int neighbours_check_unused(const struct neighbours *neighbours, const struct hold *hold, struct error *err) {
-        struct stat status;
-        _cleanup_(free_p) char *held = memory_format("%s/%s", hold->directory, hold->name);
-        const struct stat *known = stat(held, &status) == 0 ? &status : NULL;
+        _cleanup_(question_fini) struct question question;
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
+        question_init(&question, NULL, path);
         for (unsigned i = 0; i < neighbours->n; i++) {
                 const char *name = neighbours->items[i].definition->name;
-                _cleanup_(free_p) char *why = NULL;
-                enum over over = uses(&neighbours->items[i], held, known, &why);
-                if (over == OVER_UNKNOWN)
-                        return refuse_unknown(hold, name, why, err);
-                if (over != OVER_YES)
+                enum over over = uses(&question, &neighbours->items[i]);
+                if (over == OVER_YES) {
+                        error_set(err, ERROR_CONFLICT, "%s: %s is used by %s as well", hold->item, path, name);
+                        error_hint(err, "give %s an image of its own, or move it first", name);
+                        return -1;
+                }
+                if (over != OVER_UNKNOWN)
                         continue;
-                error_set(err, ERROR_CONFLICT, "%s: %s is used by %s as well", hold->item, held, name);
-                error_hint(err, "give %s an image of its own, or move it first", name);
+                refuse_unknown(&question, hold, name, err);
+                error_hint(err, "let the images of %s be read, or take away what it does not need: virsh edit %s", name,
+                           name);
                 return -1;
         }
         return 0;

@@ -23,8 +23,10 @@ const char *neighbours_using(const struct neighbours *neighbours, const struct h
 // ERROR_CONFLICT with a hint when one of them uses it so, and when nobody can tell. One whose server does not answer,
 // or whose image is gone, does not count: it holds up nobody else.
 int neighbours_check_unused(const struct neighbours *neighbours, const struct hold *hold, struct error *err);
-// Whether an image of one of them is laid over the file, or may be: what cannot be read cannot be ruled out.
-bool neighbours_based_on(const struct neighbours *neighbours, const char *path);
+// Whether an image of one of them, or one that a job has put out of reach, is laid over the file, or may be: what
+// cannot be read cannot be ruled out. 1, 0, -1.
+int neighbours_based_on(const struct neighbours *neighbours, struct journal *journal, const char *path,
+                        struct error *err);
 // The path of a disk that is a file or a device of this host, resolved through the active pools: 1, 0 when it is none,
 // or ERROR_REFUSED for a volume that is neither. Caller frees.
 struct pool_table;

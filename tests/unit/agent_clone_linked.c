@@ -60,6 +60,41 @@ static void a_base_stays_immutable_for_the_clones_that_stay(void **state) {
         free(other.xml);
 }
 
+static void a_base_stays_immutable_for_a_clone_that_is_being_moved_away(void **state) {
+        struct ask ask, other;
+        struct scene *scene = with_linked_clone(state, &ask);
+        Drover__MoveSettle settle = DROVER__MOVE_SETTLE__INIT;
+        Drover__MoveSettleResult *settled = NULL;
+        scene_must(scene, define(scene, &ask, 0));
+        scene_must(scene, placement_settle(&scene->custody, &settle, &settled, &scene->err));
+        proto_free(&settled->base);
+        // Another job has the first clone's images in its hands, to write them in another format elsewhere ...
+        struct custody moving = scene->custody;
+        Drover__MoveFence fence = DROVER__MOVE_FENCE__INIT;
+        Drover__MoveRelease release = DROVER__MOVE_RELEASE__INIT;
+        Drover__MoveFenceResult *fenced = NULL;
+        moving.job = "job9";
+        fence.targets = fence.converted = both;
+        fence.n_targets = fence.n_converted = 2;
+        scene_must(scene, custody_fence(&moving, &fence, &fenced, &scene->err));
+        proto_free(&fenced->base);
+        // ... while a second clone is given up.
+        ask_init(scene, &other, "qcow2", "");
+        other.reserve.vm_name = "web2";
+        other.disks[0].volume = "web2";
+        other.disks[1].volume = "web2-data";
+        scene->custody.job = "job2";
+        scene->custody.vm_uuid = "22222222-2222-4333-8444-555555555555";
+        link_clone(scene, &other);
+        scene_must(scene, placement_discard(&scene->custody, &scene->err));
+        assert_true(is_immutable(scene, "erp.raw") && is_immutable(scene, "erp-data.raw"));
+        scene_must(scene, custody_release(&moving, &release, &scene->err));
+        make_mutable(scene, "erp.raw");
+        make_mutable(scene, "erp-data.raw");
+        free(ask.xml);
+        free(other.xml);
+}
+
 struct discarder {
         struct custody custody;
         struct error err;
@@ -183,6 +218,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 CLONE_TEST(a_base_is_immutable_while_a_clone_is_laid_over_it),
                 CLONE_TEST(a_base_stays_immutable_for_the_clones_that_stay),
+                CLONE_TEST(a_base_stays_immutable_for_a_clone_that_is_being_moved_away),
                 CLONE_TEST(a_base_of_clones_that_are_given_up_at_once_can_be_written_again),
                 CLONE_TEST(what_somebody_else_made_immutable_stays_so),
                 CLONE_TEST(a_base_cannot_be_moved_away),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* agent/host/neighbour: whether an image that is about to go is what another VM's is laid over. */
 #include "agent_custody_scene.h"
+#include "agent/host/neighbour.h"
 #include <endian.h>
 
 #define OVER_UUID "11111111-2222-4333-8444-555555555555"
@@ -43,11 +44,13 @@ static struct scene *with_erp(void **state) {
         return *state;
 }
 
-static int fence_vm(struct scene *scene, const struct custody *custody, size_t n) {
+// The first n disks; converted: those of "over", which are no whole images.
+static int fence_vm(struct scene *scene, const struct custody *custody, size_t n, bool converted) {
         Drover__MoveFence request = DROVER__MOVE_FENCE__INIT;
         Drover__MoveFenceResult *result = NULL;
-        request.targets = both;
+        request.targets = request.converted = both;
         request.n_targets = n;
+        request.n_converted = converted ? n : 0;
         error_clear(&scene->err);
         int status = custody_fence(custody, &request, &result, &scene->err);
         if (status == 0)
@@ -56,7 +59,7 @@ static int fence_vm(struct scene *scene, const struct custody *custody, size_t n
 }
 
 static int fence(struct scene *scene) {
-        return fence_vm(scene, &scene->custody, 2);
+        return fence_vm(scene, &scene->custody, 2, false);
 }
 
 static void assert_refused(struct scene *scene, const char *start, const char *end) {
@@ -102,6 +105,92 @@ static void a_vm_whose_image_was_removed_holds_up_nobody(void **state) {
         assert_true(scene_has(scene, ".drover/job1.vda.held", "system"));
 }
 
+// ---- images that a job has put out of reach
+
+// Another job moves "over" away; its image is laid over that of erp.
+static struct custody fence_over(struct scene *scene) {
+        struct custody other = scene->custody;
+        other.job = "job2";
+        other.vm_uuid = OVER_UUID;
+        write_over(scene, "over.qcow2", "erp.raw", "raw");
+        define_over(scene, "over.qcow2");
+        scene_must(scene, fence_vm(scene, &other, 1, true));
+        assert_false(scene_exists(scene, "over.qcow2"));
+        return other;
+}
+
+static void retire(struct scene *scene, const struct custody *custody, bool purge) {
+        Drover__MoveRetire request = DROVER__MOVE_RETIRE__INIT;
+        request.purge = purge;
+        scene_must(scene, custody_retire(custody, &request, &scene->err));
+}
+
+static void release(struct scene *scene, const struct custody *custody) {
+        Drover__MoveRelease request = DROVER__MOVE_RELEASE__INIT;
+        scene_must(scene, custody_release(custody, &request, &scene->err));
+}
+
+static bool is_base(struct scene *scene, const char *name) {
+        struct neighbours neighbours = {0};
+        _cleanup_(free_p) char *path = scene_path(scene, name);
+        scene_must(scene, neighbours_read(scene->conn, "", &neighbours, &scene->err));
+        int base = neighbours_based_on(&neighbours, scene->journal, path, &scene->err);
+        neighbours_fini(&neighbours);
+        assert_true(base >= 0);
+        return base;
+}
+
+static void a_base_is_one_while_what_is_over_it_is_fenced_and_when_that_is_back(void **state) {
+        struct scene *scene = with_erp(state);
+        struct custody other = fence_over(scene);
+        assert_true(is_base(scene, "erp.raw"));
+        assert_false(is_base(scene, "erp-data.raw"));
+        release(scene, &other);
+        assert_true(is_base(scene, "erp.raw"));
+        assert_false(is_base(scene, "erp-data.raw"));
+}
+
+static void a_base_is_one_until_what_is_over_it_is_purged(void **state) {
+        struct scene *scene = with_erp(state);
+        struct custody other = fence_over(scene);
+        retire(scene, &other, false);
+        assert_false(scene_defined(scene, OVER_UUID));
+        assert_true(is_base(scene, "erp.raw"));
+        assert_false(is_base(scene, "erp-data.raw"));
+        retire(scene, &other, true);
+        assert_false(is_base(scene, "erp.raw"));
+}
+
+static void what_is_held_and_cannot_be_found_may_be_laid_over_anything(void **state) {
+        struct scene *scene = with_erp(state);
+        struct custody other = fence_over(scene);
+        _cleanup_(free_p) char *path = scene_path(scene, ".drover/job2.vda.held");
+        retire(scene, &other, false);
+        assert_int_equal(unlink(path), 0);
+        assert_true(is_base(scene, "erp-data.raw"));
+}
+
+static void what_cannot_be_read_may_be_laid_over_anything(void **state) {
+        struct scene *scene = with_erp(state);
+        assert_false(is_base(scene, "erp.raw"));
+        define_over(scene, "over.qcow2"); // not there
+        assert_true(is_base(scene, "erp.raw"));
+        write_over(scene, "over.qcow2", "json:{}", "raw");
+        assert_true(is_base(scene, "erp.raw"));
+        write_over(scene, "over.qcow2", "over.qcow2", "qcow2"); // without an end
+        assert_true(is_base(scene, "erp.raw"));
+        write_over(scene, "over.qcow2", "erp-data.raw", "raw");
+        assert_false(is_base(scene, "erp.raw"));
+}
+
+static void fault_34_what_a_guest_wrote_into_a_raw_disk_that_is_held_is_no_header(void **state) {
+        struct scene *scene = with_erp(state);
+        write_over(scene, "erp.raw", "base.raw", "raw");
+        scene_write(scene, "base.raw", "base");
+        scene_must(scene, fence(scene));
+        assert_false(is_base(scene, "base.raw"));
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_set_up, scene_tear_down)
         const struct CMUnitTest tests[] = {
@@ -109,6 +198,11 @@ int main(void) {
                 TEST(an_image_that_cannot_be_followed_may_be_laid_over_anything),
                 TEST(a_disk_that_is_not_mounted_may_hold_what_is_laid_over_anything),
                 TEST(a_vm_whose_image_was_removed_holds_up_nobody),
+                TEST(a_base_is_one_while_what_is_over_it_is_fenced_and_when_that_is_back),
+                TEST(a_base_is_one_until_what_is_over_it_is_purged),
+                TEST(what_is_held_and_cannot_be_found_may_be_laid_over_anything),
+                TEST(what_cannot_be_read_may_be_laid_over_anything),
+                TEST(fault_34_what_a_guest_wrote_into_a_raw_disk_that_is_held_is_no_header),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
