@@ -181,9 +181,11 @@ static int read_domain(virDomainPtr handle, struct journal *journal, const struc
 int collect_domain(virConnectPtr conn, virDomainPtr handle, struct journal *journal, Drover__Domain **ret,
                    struct error *err) {
         _cleanup_(pool_table_free_p) struct pool_table *pools = NULL;
-        if (pool_table_read(conn, &pools, err) < 0 || read_domain(handle, journal, pools, ret, err) < 0)
+        _cleanup_(held_images_fini) struct held_images held = {0};
+        if (pool_table_read(conn, &pools, err) < 0 || (journal && held_images_read(journal, &held, err) < 0) ||
+            read_domain(handle, journal, pools, ret, err) < 0)
                 return -1;
-        collect_sharing(conn, *ret);
+        collect_sharing(conn, &held, *ret);
         return 0;
 }
 
@@ -232,7 +234,7 @@ static int read_all(virDomainPtr *handles, int n, struct journal *journal, const
         return 0;
 }
 
-static void share_all(virConnectPtr conn, Drover__Domain **domains, size_t n) {
+static void share_all(virConnectPtr conn, const struct held_images *held, Drover__Domain **domains, size_t n) {
         const char **uuids = new_array(const char *, n + 1);
         for (size_t i = 0; i < n; i++)
                 uuids[i] = domains[i]->uuid;
@@ -242,13 +244,14 @@ static void share_all(virConnectPtr conn, Drover__Domain **domains, size_t n) {
         for (size_t i = 0; i < n; i++)
                 collect_images(domains[i]);
         for (size_t i = 0; i < n; i++)
-                collect_sharing(conn, domains[i]);
+                collect_sharing(conn, held, domains[i]);
 }
 
 int collect_domains(virConnectPtr conn, struct journal *journal, Drover__Domain ***ret, size_t *ret_n,
                     struct error *err) {
         _cleanup_(pool_table_free_p) struct pool_table *pools = NULL;
-        if (pool_table_read(conn, &pools, err) < 0)
+        _cleanup_(held_images_fini) struct held_images held = {0};
+        if (pool_table_read(conn, &pools, err) < 0 || (journal && held_images_read(journal, &held, err) < 0))
                 return -1;
         virDomainPtr *handles = NULL;
         int n = virConnectListAllDomains(conn, &handles, 0);
@@ -261,7 +264,7 @@ int collect_domains(virConnectPtr conn, struct journal *journal, Drover__Domain 
                 virDomainFree(handles[i]);
         free(handles);
         if (r == 0)
-                share_all(conn, domains, count);
+                share_all(conn, &held, domains, count);
         if (r < 0) {
                 for (size_t i = 0; i < count; i++)
                         free_domain(&domains[i]);

@@ -5,7 +5,6 @@
  */
 #include "agent/host/collect_disks.h"
 #include "agent/host/device.h"
-#include "agent/host/image_chain.h"
 #include "agent/host/obstacle.h"
 #include "agent/host/reach.h"
 #include "agent/host/sharing.h"
@@ -225,12 +224,41 @@ static void check_base(virConnectPtr conn, Drover__Domain *domain, Drover__Disk 
         obstacle_add(domain, "is-backing", hint, "disk %s: an image of %s is laid over it", disk->target, name);
 }
 
-static void check_disk(virConnectPtr conn, Drover__Domain *domain, Drover__Disk *disk) {
+static bool is_among(const struct sharing_image *image, const struct image_chain *chain) {
+        struct sharing_image other;
+        for (unsigned i = 0; i < chain->n; i++)
+                if (reach_answers(chain->paths[i]) && sharing_image_of(chain->paths[i], &other) &&
+                    other.device == image->device && other.inode == image->inode)
+                        return true;
+        return false;
+}
+
+// The same of an image that is out of reach now, and may come back.
+static void check_held(const struct held_images *held, Drover__Domain *domain, Drover__Disk *disk,
+                       const struct sharing_image *image) {
+        for (unsigned i = 0; !disk->is_backing && i < held->n; i++) {
+                const struct hold *hold = &held->items[i].hold;
+                if (strcmp(hold->vm_uuid, domain->uuid) == 0 || !is_among(image, &held->items[i].chain))
+                        continue;
+                disk->is_backing = true;
+                _cleanup_(free_p) char *hint =
+                        hold->kind == HOLD_RETIRED
+                                ? memory_format(
+                                          "if what %s left behind here is not needed any more: drover vm purge %s",
+                                          hold->vm_name, hold->vm_name)
+                                : memory_format("wait until the other job is done: drover job show %s", hold->job);
+                obstacle_add(domain, "is-backing", hint, "disk %s: an image of %s is laid over it", disk->target,
+                             hold->vm_name);
+        }
+}
+
+static void check_disk(virConnectPtr conn, const struct held_images *held, Drover__Domain *domain, Drover__Disk *disk) {
         struct sharing_image image;
         if (!reach_answers(disk->path) || !sharing_image_of(disk->path, &image))
                 return;
         check_own(conn, domain, disk, &image);
         check_base(conn, domain, disk, image);
+        check_held(held, domain, disk, &image);
 }
 
 // Of images whose server is gone, what was known of them before still holds.
@@ -257,9 +285,9 @@ void collect_images(const Drover__Domain *domain) {
         free(images);
 }
 
-void collect_sharing(virConnectPtr conn, Drover__Domain *domain) {
+void collect_sharing(virConnectPtr conn, const struct held_images *held, Drover__Domain *domain) {
         collect_images(domain);
         for (size_t i = 0; i < domain->n_disks; i++)
                 if (strcmp(domain->disks[i]->device, "disk") == 0)
-                        check_disk(conn, domain, domain->disks[i]);
+                        check_disk(conn, held, domain, domain->disks[i]);
 }

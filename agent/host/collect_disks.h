@@ -3,6 +3,7 @@
 /* The disks of a described domain, looked up on the host: paths, pools, sizes, chains, who else uses them. For workers.
  */
 #include "agent/host/connection.h"
+#include "agent/host/held.h"
 #include "agent/host/pool.h"
 #include "proto/codec.h"
 
@@ -11,5 +12,5 @@ void collect_disks(virDomainPtr handle, const struct pool_table *pools, bool act
                    Drover__Domain *domain);
 // Remember which images it uses.
 void collect_images(const Drover__Domain *domain);
-// The same, and tell which of them others use, as far as they are known.
-void collect_sharing(virConnectPtr conn, Drover__Domain *domain);
+// The same, and tell which of them others use, as far as they are known, or will when a job gives back what it holds.
+void collect_sharing(virConnectPtr conn, const struct held_images *held, Drover__Domain *domain);

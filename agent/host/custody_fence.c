@@ -10,6 +10,7 @@
 #include "agent/host/custody_domain.h"
 #include "agent/host/definition.h"
 #include "agent/host/device.h"
+#include "agent/host/held.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
 #include "agent/host/tree.h"
@@ -238,9 +239,10 @@ static int find_place(struct fence *fence, unsigned i, struct error *err) {
 // Files that an earlier run has moved already were checked then.
 static int check_files(struct fence *fence, struct error *err) {
         struct neighbours neighbours = {0};
+        _cleanup_(held_images_fini) struct held_images held = {0};
         if (neighbours_read(fence->custody->conn, fence->custody->vm_uuid, &neighbours, err) < 0)
                 return -1;
-        int status = 0;
+        int status = held_images_read(fence->custody->journal, &held, err);
         for (unsigned i = 0; status == 0 && i < fence->n; i++) {
                 const struct hold *hold = &fence->holds[i];
                 status = find_place(fence, i, err);
@@ -251,7 +253,7 @@ static int check_files(struct fence *fence, struct error *err) {
                         status = error_set(err, ERROR_CONFLICT, "%s: %s/%s exists again, beside the one held by job %s",
                                            hold->item, hold->directory, hold->name, hold->job);
                 if (status == 0)
-                        status = neighbours_check_unused(&neighbours, hold, err);
+                        status = neighbours_check_unused(&neighbours, &held, hold, err);
                 if (status == 0 && fence->places[i] == HOLD_IN_PLACE)
                         status = check_image(fence, i, err);
         }

@@ -78,7 +78,7 @@ static void look(struct journal *journal, const struct hold *hold, struct image_
 
 int held_images_read(struct journal *journal, struct held_images *ret, struct error *err) {
         _cleanup_(free_p) struct hold *holds = NULL;
-        struct held_images images = {0};
+        struct held_images images = {.journal = journal};
         unsigned n = 0;
         if (journal_holds(journal, NULL, 0, &holds, &n, err) < 0)
                 return -1;

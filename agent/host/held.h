@@ -13,7 +13,8 @@ struct held {
         struct image_chain chain;
 };
 struct held_images {
-        struct held *items; // those that are laid over something, or may be
+        struct journal *journal; // borrowed
+        struct held *items;      // those that are laid over something, or may be
         unsigned n;
 };
 int held_images_read(struct journal *journal, struct held_images *ret, struct error *err);

@@ -281,30 +281,57 @@ const char *neighbours_using(const struct neighbours *neighbours, const struct h
 
 // ---- may it go? ----
 
-static int refuse_unknown(const struct question *question, const struct hold *hold, const char *user,
-                          struct error *err) {
-        return error_set(err, ERROR_CONFLICT, "%s: nobody can tell whether %s uses %s as well: %s", hold->item, user,
+static int refuse(const struct question *question, enum over over, const char *item, const char *user,
+                  struct error *err) {
+        if (over == OVER_YES)
+                return error_set(err, ERROR_CONFLICT, "%s: %s is used by %s as well", item, question->path, user);
+        return error_set(err, ERROR_CONFLICT, "%s: nobody can tell whether %s uses %s as well: %s", item, user,
                          question->path, question->why);
 }
 
-int neighbours_check_unused(const struct neighbours *neighbours, const struct hold *hold, struct error *err) {
-        _cleanup_(question_fini) struct question question;
-        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
-        question_init(&question, NULL, path);
-        for (unsigned i = 0; i < neighbours->n; i++) {
-                const char *name = neighbours->items[i].definition->name;
-                enum over over = uses(&question, &neighbours->items[i]);
-                if (over == OVER_YES) {
-                        error_set(err, ERROR_CONFLICT, "%s: %s is used by %s as well", hold->item, path, name);
-                        error_hint(err, "give %s an image of its own, or move it first", name);
-                        return -1;
-                }
-                if (over != OVER_UNKNOWN)
-                        continue;
-                refuse_unknown(&question, hold, name, err);
+static int check_defined(struct question *question, const struct neighbour *neighbour, const char *item,
+                         struct error *err) {
+        const char *name = neighbour->definition->name;
+        enum over over = uses(question, neighbour);
+        if (over < OVER_UNKNOWN)
+                return 0;
+        refuse(question, over, item, name, err);
+        if (over == OVER_YES)
+                error_hint(err, "give %s an image of its own, or move it first", name);
+        else
                 error_hint(err, "let the images of %s be read, or take away what it does not need: virsh edit %s", name,
                            name);
-                return -1;
-        }
+        return -1;
+}
+
+static int check_held(struct question *question, const struct held *held, const char *item, struct error *err) {
+        const struct hold *hold = &held->hold;
+        enum over over = chain_is_over(question, &held->chain, "");
+        if (over < OVER_UNKNOWN)
+                return 0;
+        refuse(question, over, item, hold->vm_name, err);
+        if (over == OVER_UNKNOWN)
+                error_hint(err, "see whether its file system is mounted: findmnt -T %s", hold->directory);
+        if (hold->kind == HOLD_RETIRED)
+                error_hint(err, "if what %s left behind here is not needed any more: drover vm purge %s", hold->vm_name,
+                           hold->vm_name);
+        else
+                error_hint(err, "wait until the other job is done: drover job show %s", hold->job);
+        return -1;
+}
+
+int neighbours_check_unused(const struct neighbours *neighbours, const struct held_images *held,
+                            const struct hold *hold, struct error *err) {
+        _cleanup_(question_fini) struct question question;
+        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
+        question_init(&question, held->journal, path);
+        // What a job holds first: the VM may still be defined, but it is the job that tells what to do.
+        for (unsigned i = 0; i < held->n; i++)
+                if (strcmp(held->items[i].hold.job, hold->job) != 0 &&
+                    check_held(&question, &held->items[i], hold->item, err) < 0)
+                        return -1;
+        for (unsigned i = 0; i < neighbours->n; i++)
+                if (check_defined(&question, &neighbours->items[i], hold->item, err) < 0)
+                        return -1;
         return 0;
 }

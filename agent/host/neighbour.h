@@ -20,9 +20,12 @@ int neighbours_read(virConnectPtr conn, const char *except_uuid, struct neighbou
 void neighbours_fini(struct neighbours *neighbours);
 // The name of a VM that uses the held file, itself or as the base of an image of its own; NULL: none. Borrowed.
 const char *neighbours_using(const struct neighbours *neighbours, const struct hold *hold);
-// ERROR_CONFLICT with a hint when one of them uses it so, and when nobody can tell. One whose server does not answer,
-// or whose image is gone, does not count: it holds up nobody else.
-int neighbours_check_unused(const struct neighbours *neighbours, const struct hold *hold, struct error *err);
+// ERROR_CONFLICT with a hint when one of them uses it so, or an image that another job has put out of reach is laid
+// over it, and when nobody can tell. A VM whose server does not answer, or whose image is gone, does not count: it
+// holds up nobody else.
+struct held_images;
+int neighbours_check_unused(const struct neighbours *neighbours, const struct held_images *held,
+                            const struct hold *hold, struct error *err);
 // Whether an image of one of them, or one that a job has put out of reach, is laid over the file, or may be: what
 // cannot be read cannot be ruled out. 1, 0, -1.
 int neighbours_based_on(const struct neighbours *neighbours, struct journal *journal, const char *path,

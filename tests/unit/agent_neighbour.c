@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* agent/host/neighbour: whether an image that is about to go is what another VM's is laid over. */
 #include "agent_custody_scene.h"
+#include "agent/host/collect.h"
 #include "agent/host/neighbour.h"
 #include <endian.h>
 
@@ -183,6 +184,59 @@ static void what_cannot_be_read_may_be_laid_over_anything(void **state) {
         assert_false(is_base(scene, "erp.raw"));
 }
 
+static void what_an_image_that_another_job_holds_is_laid_over_is_not_fenced(void **state) {
+        struct scene *scene = with_erp(state);
+        struct custody other = fence_over(scene);
+        assert_refused(scene, "", " is used by over as well");
+        assert_string_equal(scene->err.hints[0], "wait until the other job is done: drover job show job2");
+        retire(scene, &other, false);
+        assert_refused(scene, "", " is used by over as well");
+        assert_string_equal(scene->err.hints[0],
+                            "if what over left behind here is not needed any more: drover vm purge over");
+        retire(scene, &other, true);
+        scene_must(scene, fence(scene));
+}
+
+static void an_image_that_is_held_and_cannot_be_found_may_be_laid_over_what_is_fenced(void **state) {
+        struct scene *scene = with_erp(state);
+        struct custody other = fence_over(scene);
+        _cleanup_(free_p) char *path = scene_path(scene, ".drover/job2.vda.held");
+        retire(scene, &other, false);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(fence(scene), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_non_null(strstr(scene->err.message, "vda: nobody can tell whether over uses "));
+        assert_non_null(strstr(scene->err.hints[0], "see whether its file system is mounted: findmnt -T "));
+        assert_true(scene_has(scene, "erp.raw", "system"));
+}
+
+// Whether the disks of erp are told to be the bases of others.
+static void assert_backing(struct scene *scene, bool first) {
+        Drover__Domain *domain = NULL;
+        bool said = false;
+        scene_must(scene, collect_domain_by_uuid(scene->conn, SCENE_UUID, scene->journal, &domain, &scene->err));
+        assert_int_equal(domain->n_disks, 2);
+        assert_int_equal(domain->disks[0]->is_backing, first);
+        assert_false(domain->disks[1]->is_backing);
+        for (size_t i = 0; i < domain->n_obstacles; i++)
+                said = said ||
+                       (strcmp(domain->obstacles[i]->code, "is-backing") == 0 &&
+                        strcmp(domain->obstacles[i]->message, "disk vda: an image of over is laid over it") == 0);
+        assert_int_equal(said, first);
+        proto_free(&domain->base);
+}
+
+static void a_base_is_told_to_be_one_until_what_is_over_it_is_purged(void **state) {
+        struct scene *scene = with_erp(state);
+        assert_backing(scene, false);
+        struct custody other = fence_over(scene);
+        assert_backing(scene, true);
+        retire(scene, &other, false);
+        assert_backing(scene, true);
+        retire(scene, &other, true);
+        assert_backing(scene, false);
+}
+
 static void fault_34_what_a_guest_wrote_into_a_raw_disk_that_is_held_is_no_header(void **state) {
         struct scene *scene = with_erp(state);
         write_over(scene, "erp.raw", "base.raw", "raw");
@@ -202,6 +256,9 @@ int main(void) {
                 TEST(a_base_is_one_until_what_is_over_it_is_purged),
                 TEST(what_is_held_and_cannot_be_found_may_be_laid_over_anything),
                 TEST(what_cannot_be_read_may_be_laid_over_anything),
+                TEST(what_an_image_that_another_job_holds_is_laid_over_is_not_fenced),
+                TEST(an_image_that_is_held_and_cannot_be_found_may_be_laid_over_what_is_fenced),
+                TEST(a_base_is_told_to_be_one_until_what_is_over_it_is_purged),
                 TEST(fault_34_what_a_guest_wrote_into_a_raw_disk_that_is_held_is_no_header),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
