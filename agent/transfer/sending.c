@@ -93,6 +93,8 @@ static int code_all(const struct sending *sending, struct coder *coder, struct e
         struct pipeline *pipeline = sending->flow->pipeline;
         for (;;) {
                 struct coded_block *block;
+                if (!coding_takes_part(sending->coding, sending->stream))
+                        coder_rest(coder); // its memory is another's, who reaches further back
                 coding_join(sending->coding, sending->stream);
                 struct parcel *parcel = pipeline_get(pipeline);
                 if (!parcel)
