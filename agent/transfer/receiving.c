@@ -223,10 +223,12 @@ static int keep_run(struct stream *stream, uint64_t first, unsigned n, struct er
         uint8_t hashes[DIGEST_RUN_MAX][VERIFIED_HASH];
         uint64_t offset = first * BLOCKS_BLOCK, left = flow->bytes_total - offset, length = (uint64_t) n * BLOCKS_BLOCK;
         const struct verified *verified = stream->receiving->writers->verified;
-        for (unsigned i = 0; i < n; i++)
+        for (unsigned i = 0; i < n; i++) {
+                unsigned long long at = (first + i) * BLOCKS_BLOCK;
                 if (!verified || !verified_get(verified, first + i, hashes[i]))
                         return error_set(err, ERROR_PROTOCOL, "the source keeps the block at %llu, which is not here",
-                                         (unsigned long long) (offset + (uint64_t) i * BLOCKS_BLOCK));
+                                         at);
+        }
         return digest_add_run(flow->digest, offset, left < length ? left : length,
                               (const uint8_t(*)[DIGEST_HASH]) hashes, err);
 }
