@@ -93,6 +93,19 @@ int placement_made(const struct custody *custody, virDomainPtr domain, struct er
         return noted > 0 ? names_our_files(custody, domain, err) : noted;
 }
 
+// What has become of the VM since the commit is its owner's doing: other images, another name, gone. What is known only
+// while it runs has no autostart.
+int placement_restore_autostart(const struct custody *custody, bool autostart, struct error *err) {
+        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+        int found = custody_lookup(custody, &domain, err);
+        if (found <= 0)
+                return found;
+        int persistent = virDomainIsPersistent(domain);
+        if (persistent == 0 || (persistent > 0 && virDomainSetAutostart(domain, autostart) == 0))
+                return 0;
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : connection_error(err, "set autostart");
+}
+
 // ---- images ----
 
 static int require_hold(const struct custody *custody, const char *item, enum hold_kind kind, struct hold *ret,
@@ -171,19 +184,6 @@ static int forget_holds(const struct custody *custody, struct error *err) {
         return 0;
 }
 
-// What has become of the VM since the commit is its owner's doing: other images, another name, gone. What is known only
-// while it runs has no autostart.
-static int restore_autostart(const struct custody *custody, bool autostart, struct error *err) {
-        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
-        int found = custody_lookup(custody, &domain, err);
-        if (found <= 0)
-                return found;
-        int persistent = virDomainIsPersistent(domain);
-        if (persistent == 0 || (persistent > 0 && virDomainSetAutostart(domain, autostart) == 0))
-                return 0;
-        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : connection_error(err, "set autostart");
-}
-
 static int settle(const struct custody *custody, const Drover__MoveSettle *request, struct error *err) {
         int settled = custody_fact_is(custody, FACT_SETTLED, "yes", err);
         int defined = settled == 0 ? custody_fact_is(custody, FACT_DEFINED, custody->vm_uuid, err) : settled;
@@ -194,8 +194,9 @@ static int settle(const struct custody *custody, const Drover__MoveSettle *reque
         if (!defined)
                 return error_set(err, ERROR_CONFLICT, "job %s has not defined VM %s on this host", custody->job,
                                  custody->vm_uuid);
-        if (restore_autostart(custody, request->autostart, err) < 0 || fault_point("agent.settle.before", err) < 0 ||
-            custody_set_fact(custody, FACT_SETTLED, "yes", err) < 0 || fault_point("agent.settle.settled", err) < 0)
+        if (placement_restore_autostart(custody, request->autostart, err) < 0 ||
+            fault_point("agent.settle.before", err) < 0 || custody_set_fact(custody, FACT_SETTLED, "yes", err) < 0 ||
+            fault_point("agent.settle.settled", err) < 0)
                 return -1;
         return forget_holds(custody, err);
 }

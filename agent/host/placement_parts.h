@@ -9,6 +9,8 @@ void placement_hold(const struct custody *custody, const char *vm_name, const ch
 int placement_nvram_place(const struct custody *custody, const char *vm_name, struct hold *hold, struct error *err);
 // Whether the domain is the one that this job defined: noted so, and with our files for its disks. 1, 0, -1.
 int placement_made(const struct custody *custody, virDomainPtr domain, struct error *err);
+// Once it is committed: a VM that is gone, or known only while it runs, has none, and is settled all the same.
+int placement_restore_autostart(const struct custody *custody, bool autostart, struct error *err);
 // One more reason against this host, joined to those before it.
 void placement_refuse(struct error *refusal, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // Reasons against the bridges and networks of a request.

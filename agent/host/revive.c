@@ -374,16 +374,14 @@ int revive_undo(const struct custody *custody, const Drover__MoveUnrevive *reque
 
 // ---- settling ----
 
-static int set_autostart(const struct custody *custody, const char *job, const Drover__MoveSettle *request,
-                         struct error *err) {
-        _cleanup_(domain_free_p) virDomainPtr domain = NULL;
+static int restore_autostart(const struct custody *custody, const char *job, const Drover__MoveSettle *request,
+                             struct error *err) {
         _cleanup_(free_p) char *noted = NULL;
         struct custody retired = retired_custody(custody, job);
         int found = custody_fact(&retired, FACT_AUTOSTART, &noted, err);
-        if (found < 0 || custody_require(custody, &domain, err) < 0)
+        if (found < 0)
                 return -1;
-        int autostart = found ? strcmp(noted, "yes") == 0 : request->autostart;
-        return virDomainSetAutostart(domain, autostart) == 0 ? 0 : connection_error(err, "set autostart");
+        return placement_restore_autostart(custody, found ? strcmp(noted, "yes") == 0 : request->autostart, err);
 }
 
 int revive_settle(const struct custody *custody, const Drover__MoveSettle *request, struct error *err) {
@@ -394,8 +392,8 @@ int revive_settle(const struct custody *custody, const Drover__MoveSettle *reque
         int settled = found > 0 ? custody_fact_is(custody, FACT_SETTLED, "yes", err) : 0;
         if (found <= 0 || settled < 0)
                 return found <= 0 ? found : -1;
-        if (!settled &&
-            (set_autostart(custody, job, request, err) < 0 || custody_set_fact(custody, FACT_SETTLED, "yes", err) < 0))
+        if (!settled && (restore_autostart(custody, job, request, err) < 0 ||
+                         custody_set_fact(custody, FACT_SETTLED, "yes", err) < 0))
                 return -1;
         if (fault_point("agent.revive.settled", err) < 0 || read_holds(custody, job, &holds, &n, err) < 0)
                 return -1;

@@ -513,6 +513,36 @@ static void settling_broken_off_is_finished_when_asked_again(void **state) {
         assert_settled(scene, xml);
 }
 
+static void undefine_erp(struct scene *scene) {
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_int_equal(virDomainUndefine(domain), 0);
+}
+
+static void a_vm_that_was_undefined_since_the_commit_is_settled(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene), *version = NULL;
+        scene_must(scene, revive(scene));
+        undefine_erp(scene);
+        scene_must(scene, settle(scene, &version));
+        assert_string_equal(version, "");
+        assert_false(scene_defined(scene, SCENE_UUID));
+        assert_true(scene_has(scene, "erp.raw", "system"));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+        scene_must(scene, settle(scene, NULL));
+}
+
+static void a_vm_that_was_undefined_while_it_runs_is_settled(void **state) {
+        struct scene *scene = *state;
+        _cleanup_(free_p) char *xml = move_away(scene);
+        scene_must(scene, revive(scene));
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        assert_int_equal(virDomainCreate(domain), 0);
+        undefine_erp(scene);
+        scene_must(scene, settle(scene, NULL));
+        assert_true(scene_active(scene, SCENE_UUID));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
 // ---- versions ----
 
 static char *version_now(struct scene *scene) {
@@ -598,6 +628,8 @@ int main(void) {
                 TEST(a_revival_broken_off_anywhere_can_be_taken_back),
                 TEST(taking_it_back_broken_off_anywhere_is_finished_when_asked_again),
                 TEST(settling_broken_off_is_finished_when_asked_again),
+                TEST(a_vm_that_was_undefined_since_the_commit_is_settled),
+                TEST(a_vm_that_was_undefined_while_it_runs_is_settled),
                 TEST(images_have_another_version_when_one_was_written),
                 TEST(a_vm_that_runs_has_no_version),
                 TEST(settling_tells_the_version_that_the_inventory_will_show),
