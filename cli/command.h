@@ -25,7 +25,7 @@ struct command {
         const char *summary;                                    // one line
         const char *description;                                // a paragraph for the man page and --help; NULL: none
         const struct command_option *options;                   // ended by one without a name
-        int (*run)(struct invocation *call, struct error *err); // 0, or -1 with err; call->exit_code for the rest
+        int (*run)(struct invocation *call, struct error *err); // 0, or -1 with err
         bool lists;                                             // takes -o
         bool job;                                               // starts a job and follows it: takes --detach and -o
         bool asks;                                              // before it begins: takes --yes
@@ -44,7 +44,7 @@ struct invocation {
         unsigned n_options;
         enum output_format format;
         bool detach, yes, help;
-        int exit_code;
+        int exit_code; // of a run that failed; 0: that of its error
 };
 
 extern const struct command *const command_tables[]; // each ended by a row without a noun; the list by NULL

@@ -2,7 +2,9 @@
 /* Following a job: one bar a disk on a terminal, a line a step without one, events with -o jsonl; see follow.h. */
 #include "cli/follow.h"
 #include "cli/follow_parts.h"
+#include "cli/outcome.h"
 #include "cli/record.h"
+#include "cli/several.h"
 #include "common/clock.h"
 #include "common/memory.h"
 #include "common/units.h"
@@ -186,23 +188,11 @@ static void say_end(const struct follow *follow) {
         }
 }
 
-static int outcome(const struct follow *follow, struct error *err) {
-        const Drover__JobRecord *job = follow->last;
+static int ended(struct follow *follow, struct error *err) {
+        if (!follow->last)
+                return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
         say_end(follow);
-        if (strcmp(job->state, "done") == 0)
-                return 0;
-        if (job->error) {
-                proto_error(job->error, err);
-                if (strcmp(job->error->message, job->state) == 0) { // "cancelled" says it once; what is hinted stays
-                        snprintf(err->message, sizeof(err->message), "%s %s: job %s was %s", job->kind, job->vm,
-                                 job->id, job->state);
-                        return -1;
-                }
-                if (strcmp(job->state, "needs-operator") == 0)
-                        error_hint(err, "%s", job->note);
-                return error_prefix(err, "%s %s: job %s %s", job->kind, job->vm, job->id, job->state);
-        }
-        return error_set(err, ERROR_FAILED, "%s %s: job %s %s", job->kind, job->vm, job->id, job->state);
+        return outcome_of(follow->last, follow->call, err);
 }
 
 static int detached(const char *id, struct error *err) {
@@ -259,8 +249,7 @@ static int follow_into(struct client *client, const char *id, struct invocation 
                 if (err)
                         *err = why;
         } else {
-                r = follow.last ? outcome(&follow, err)
-                                : error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
+                r = ended(&follow, err);
         }
         if (follow.last)
                 proto_free(&follow.last->base);
@@ -273,6 +262,7 @@ int follow_job(struct client *client, const char *id, struct invocation *call, s
 
 // What a request has begun: one job, or, to purge all, one for each host.
 struct started {
+        struct client *client;
         Drover__JobRecord **jobs;
         size_t n;
 };
@@ -303,25 +293,9 @@ static int take_job(struct client *client, const Drover__JobRecord *job, struct 
         return follow_into(client, job->id, call, rows, err);
 }
 
-// A failure of one does not end the others; it is told at once, and the end says how many there were.
-static int take_jobs(struct client *client, const struct started *started, struct invocation *call, json_t *rows,
-                     struct error *err) {
-        unsigned failed = 0;
-        for (size_t i = 0; i < started->n; i++) {
-                struct error why = ERROR_INIT;
-                if (take_job(client, started->jobs[i], call, rows, &why) == 0)
-                        continue;
-                if (why.code == ERROR_DETACHED || why.code == ERROR_INTERRUPTED) {
-                        *err = why;
-                        return -1;
-                }
-                output_error(&why, call->format);
-                failed++;
-        }
-        if (failed == 0)
-                return 0;
-        return error_set(err, failed == started->n ? ERROR_FAILED : ERROR_PARTLY, "%u of %zu jobs failed", failed,
-                         started->n);
+static int take_nth(size_t i, struct invocation *call, json_t *rows, void *data, struct error *err) {
+        const struct started *started = data;
+        return take_job(started->client, started->jobs[i], call, rows, err);
 }
 
 // Some requests begin a job at each host, be it one: what they print does not depend on how many there are.
@@ -329,31 +303,26 @@ static bool begins_several(const Drover__OperatorRequest *request) {
         return request->verb_case == DROVER__OPERATOR_REQUEST__VERB_VM_PURGE && request->vm_purge->all;
 }
 
-static int take_started(struct client *client, const struct started *started, bool several, struct invocation *call,
-                        json_t *gathered, struct error *err) {
+static int take_started(struct started *started, bool several, struct invocation *call, json_t *rows,
+                        struct error *err) {
         if (started->n == 0)
                 return error_set(err, ERROR_PROTOCOL, "the controller's answer holds no job");
         if (!several)
-                return take_job(client, started->jobs[0], call, gathered, err);
-        json_t *rows = call->format == OUTPUT_JSON ? json_array() : NULL;
-        int r = take_jobs(client, started, call, rows, err);
-        if (rows)
-                output_list(rows, NULL, OUTPUT_JSON, "id", NULL);
-        return r;
+                return take_nth(0, call, rows, started, err);
+        return several_run(&(struct several){"jobs", started->n, take_nth, started}, call, err);
 }
 
 int follow_request_into(Drover__OperatorRequest *request, struct invocation *call, json_t *rows, struct error *err) {
-        struct client *client;
         struct started started = {0};
-        if (client_open(&client, err) < 0)
+        if (client_open(&started.client, err) < 0)
                 return -1;
-        int r = client_ask(client, request, on_started, &started, err);
+        int r = client_ask(started.client, request, on_started, &started, err);
         if (r == 0)
-                r = take_started(client, &started, begins_several(request), call, rows, err);
+                r = take_started(&started, begins_several(request), call, rows, err);
         for (size_t i = 0; i < started.n; i++)
                 proto_free(&started.jobs[i]->base);
         free(started.jobs);
-        client_close(client);
+        client_close(started.client);
         return r;
 }
 

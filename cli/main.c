@@ -64,7 +64,9 @@ int main(int argc, char **argv) {
                 help_command(call.command);
                 return 0;
         }
-        if (call.command->run(&call, &err) < 0)
-                return finish(&err, call.format);
-        return fflush(stdout) == 0 ? call.exit_code : 1;
+        if (call.command->run(&call, &err) < 0) {
+                int exit_code = finish(&err, call.format);
+                return call.exit_code ? call.exit_code : exit_code;
+        }
+        return fflush(stdout) == 0 ? 0 : 1;
 }

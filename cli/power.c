@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* drover vm start, shutdown, stop, reboot, suspend, resume, autostart: one job for each VM named. */
+#include "cli/several.h"
 #include "cli/verb.h"
 
-static int one(struct invocation *call, const char *vm, Drover__PowerAction action, json_t *rows, struct error *err) {
+static int act_on(struct invocation *call, const char *vm, Drover__PowerAction action, json_t *rows,
+                  struct error *err) {
         VERB(vm_power, VM_POWER, vm_power, VmPower)
         verb.vm = (char *) vm;
         verb.action = action;
@@ -11,34 +13,14 @@ static int one(struct invocation *call, const char *vm, Drover__PowerAction acti
         return follow_request_into(&request, call, rows, err);
 }
 
-// A failure of one does not stop the others; it is told at once, and the end says how many there were.
-static int each(struct invocation *call, Drover__PowerAction action, json_t *rows, struct error *err) {
-        unsigned failed = 0;
-        for (unsigned i = 0; i < call->n_objects; i++) {
-                struct error why = ERROR_INIT;
-                if (one(call, call->objects[i], action, rows, &why) == 0)
-                        continue;
-                if (why.code == ERROR_DETACHED || why.code == ERROR_INTERRUPTED) {
-                        *err = why;
-                        return -1;
-                }
-                output_error(&why, call->format);
-                failed++;
-        }
-        if (failed == 0)
-                return 0;
-        return error_set(err, failed == call->n_objects ? ERROR_FAILED : ERROR_PARTLY, "%u of %u VMs failed", failed,
-                         call->n_objects);
+static int act_on_nth(size_t i, struct invocation *call, json_t *rows, void *data, struct error *err) {
+        return act_on(call, call->objects[i], *(const Drover__PowerAction *) data, rows, err);
 }
 
 static int act(struct invocation *call, Drover__PowerAction action, struct error *err) {
         if (call->n_objects == 1)
-                return one(call, call->objects[0], action, NULL, err);
-        json_t *rows = call->format == OUTPUT_JSON ? json_array() : NULL;
-        int r = each(call, action, rows, err);
-        if (rows)
-                output_list(rows, NULL, OUTPUT_JSON, "id", NULL);
-        return r;
+                return act_on(call, call->objects[0], action, NULL, err);
+        return several_run(&(struct several){"VMs", call->n_objects, act_on_nth, &action}, call, err);
 }
 
 #define ACTION(name, ACTION_NAME)                                                                                      \

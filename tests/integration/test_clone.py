@@ -231,10 +231,11 @@ def test_a_running_original_is_started_again_beside_its_clone(lab, name, fails):
         lab.pool_remove(ONE, "shared")
 
 
-def test_a_clone_that_fails_leaves_its_original_running(lab, name, running):
-    Faults(lab, OTHER).set("agent.define.before-publish", "fail io")
+@pytest.mark.parametrize("why", ["io", "refused"])
+def test_a_clone_that_fails_leaves_its_original_running(lab, name, running, why):
+    Faults(lab, OTHER).set("agent.define.before-publish", f"fail {why}")
     error = refusal(lab, running, f"{OTHER}/{name}", "--stop")
-    assert error.exit == 1
+    assert error.exit == 1 and error.code == why  # 7 is for what is refused before anything is begun
     lab.wait_state(ONE, running, "running")
     assert images(lab, OTHER, name) == [] and leftovers(lab, OTHER) == [] and defined_on(lab, HOSTS, name) == []
 

@@ -123,5 +123,6 @@ def test_a_guest_that_cannot_be_opened_is_refused_and_its_clone_undone(lab, jobs
     assert jobs[1]["state"] == "failed", jobs[1]["error"]
     assert "the guest cannot be changed: no system was found on its disks" in jobs[1]["error"]["message"]
     assert jobs[1]["error"]["hints"] == ["clone it without --reset-identity, and change what must differ in the guest"]
+    assert lab.run_drover("job", "follow", jobs[1]["id"]).returncode == 1  # 7 would say that nothing was begun
     wait_for("the clone is forgotten", 15, lambda: not find(lab, "web-blank"))
     assert images(lab, OTHER, "web-blank") == [] and leftovers(lab, OTHER) == []
