@@ -68,7 +68,7 @@ int custody_retire(const struct custody *custody, const Drover__MoveRetire *requ
 int custody_release(const struct custody *custody, const Drover__MoveRelease *request,
                     struct error *err); // undo; starts it again if was_running and request->start
 // Counts VMs, not files. A VM that cannot be purged does not keep the others: err tells of the first; one that an undo
-// is bringing back is left alone. custody->conn may be NULL, but for volumes: otherwise it only has pools read again.
+// is bringing back is left alone, and so is one with an image that something here is laid over, or may be.
 int custody_purge(const struct custody *custody, const Drover__RetiredPurge *request, Drover__RetiredPurgeResult **ret,
                   struct error *err);
 // The open image for the data plane: of a fenced disk or the NVRAM, read-only, O_NOFOLLOW. fd is the caller's.

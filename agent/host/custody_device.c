@@ -3,7 +3,6 @@
 #include "agent/host/custody_device.h"
 #include "agent/host/custody_domain.h"
 #include "agent/host/device.h"
-#include "agent/host/neighbour.h"
 #include "agent/host/version.h"
 #include "agent/host/volume.h"
 #include "common/cleanup.h"
@@ -88,16 +87,7 @@ int custody_device_check(const struct custody *custody, const struct hold *hold,
 
 static int check_unused(const struct custody *custody, const struct hold *hold, struct error *err) {
         _cleanup_(free_p) char *path = path_of(hold);
-        struct neighbours neighbours = {0};
-        if (neighbours_read(custody->conn, "", &neighbours, err) < 0)
-                return -1;
-        const char *user = neighbours_using(&neighbours, hold);
-        if (user) {
-                error_set(err, ERROR_CONFLICT, "%s: %s is used by %s now", hold->item, path, user);
-                error_hint(err, "see what it is for: virsh domblklist %s", user);
-        }
-        neighbours_fini(&neighbours);
-        return user ? -1 : device_check_free(path, err);
+        return custody_check_unused(custody, "", hold, err) < 0 ? -1 : device_check_free(path, err);
 }
 
 // Somebody has found a use for it: whether that was more than a look is not for us to say.

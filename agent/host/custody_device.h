@@ -11,7 +11,7 @@ int custody_device_note(const struct custody *custody, const struct hold *hold, 
 // ERROR_CONFLICT when it is another device or volume than job hold->job noted, of another length, or was written to
 // since. strict: also when nobody can tell, because the host was started again in between.
 int custody_device_check(const struct custody *custody, const struct hold *hold, bool strict, struct error *err);
-// What was retired goes for good: the volume is removed through libvirt, if it is still the one that was noted and no
-// VM uses it. *ret_bytes: freed. 1: a device that is no volume, which stays as it is; 0; -1.
+// What was retired goes for good: the volume is removed through libvirt, if it is still the one that was noted and
+// nothing uses it or is laid over it. *ret_bytes: freed. 1: a device that is no volume, which stays as it is; 0; -1.
 int custody_device_purge(const struct custody *custody, const struct hold *hold, uint64_t *ret_bytes,
                          struct error *err);

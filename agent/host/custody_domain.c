@@ -3,7 +3,9 @@
  * The domain of a step and what the job noted about it. Workers only.
  */
 #include "agent/host/custody_domain.h"
+#include "agent/host/held.h"
 #include "agent/host/hold_file.h"
+#include "agent/host/neighbour.h"
 #include "agent/host/tree.h"
 #include "common/buffer.h"
 #include "common/cleanup.h"
@@ -98,6 +100,19 @@ int custody_hold(const struct custody *custody, const char *item, struct hold *r
                         return 1;
                 }
         return 0;
+}
+
+int custody_check_unused(const struct custody *custody, const char *except_uuid, const struct hold *hold,
+                         struct error *err) {
+        _cleanup_(held_images_fini) struct held_images held = {0};
+        struct neighbours neighbours = {0};
+        if (neighbours_read(custody->conn, except_uuid, &neighbours, err) < 0)
+                return -1;
+        int status = held_images_read(custody->journal, &held, err);
+        if (status == 0)
+                status = neighbours_check_unused(&neighbours, &held, hold, err);
+        neighbours_fini(&neighbours);
+        return status;
 }
 
 static bool first_of_directory(const struct hold *holds, unsigned i) {

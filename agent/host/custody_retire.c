@@ -118,9 +118,21 @@ static int check_there(const struct custody *custody, const struct hold *hold, c
         return -1;
 }
 
+// Once another file has its name, that is the one which others name.
+static int check_unused(const struct custody *custody, const struct hold *hold, struct error *err) {
+        enum hold_place place;
+        if (hold_file_find(hold, &place, err) < 0)
+                return -1;
+        if (place != HOLD_ASIDE || custody_check_unused(custody, hold->vm_uuid, hold, err) == 0)
+                return 0;
+        error_hint(err, "or bring back what is needed: drover job undo %s", hold->job);
+        return -1;
+}
+
 static int purge_file(const struct custody *custody, const struct hold *hold, uint64_t *freed, struct error *err) {
         _cleanup_(free_p) char *fact = memory_format(FACT_PURGED "%s", hold->item);
-        if (check_there(custody, hold, fact, err) < 0 || custody_note_purging(custody, hold, err) < 0 ||
+        if (check_there(custody, hold, fact, err) < 0 || check_unused(custody, hold, err) < 0 ||
+            custody_note_purging(custody, hold, err) < 0 ||
             journal_fact_set(custody->journal, hold->job, fact, "yes", 3, err) < 0 ||
             fault_point("agent.purge.before-remove", err) < 0 || hold_file_remove_aside(hold, freed, err) < 0 ||
             fault_point("agent.purge.removed", err) < 0)

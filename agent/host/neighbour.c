@@ -133,10 +133,10 @@ void neighbours_fini(struct neighbours *neighbours) {
 struct question {
         const char *path;
         struct stat status;
-        bool known;              // the status; else the file is not there now, and its name is all there is
-        struct journal *journal; // NULL: images that are held are not looked for
-        unsigned depth;          // of held images over held images
-        char *why;               // the first time that nobody could tell
+        bool known; // the status; else the file is not there now, and its name is all there is
+        struct journal *journal;
+        unsigned depth; // of held images over held images
+        char *why;      // the first time that nobody could tell
 };
 
 static void question_init(struct question *question, struct journal *journal, const char *path) {
@@ -209,8 +209,8 @@ static enum over chain_is_over(struct question *question, const struct image_cha
 // A job may have it in its hands. The journal is asked after the file was missed: a job notes first and renames then.
 static enum over missing_is_over(struct question *question, const struct image_chain *chain, const char *path) {
         struct held held;
-        int found = question->journal ? -1 : 0;
-        if (question->journal && question->depth < IMAGE_CHAIN_MAX)
+        int found = -1;
+        if (question->depth < IMAGE_CHAIN_MAX)
                 found = held_image_at(question->journal, path, &held, NULL);
         if (found > 0) {
                 question->depth++;
@@ -267,16 +267,6 @@ int neighbours_based_on(const struct neighbours *neighbours, struct journal *jou
                 if (chain_is_over(&question, &held.items[i].chain, "") != OVER_NOT)
                         return 1;
         return 0;
-}
-
-const char *neighbours_using(const struct neighbours *neighbours, const struct hold *hold) {
-        _cleanup_(question_fini) struct question question;
-        _cleanup_(free_p) char *path = memory_format("%s/%s", hold->directory, hold->name);
-        question_init(&question, NULL, path);
-        for (unsigned i = 0; i < neighbours->n; i++)
-                if (uses(&question, &neighbours->items[i]) == OVER_YES)
-                        return neighbours->items[i].definition->name;
-        return NULL;
 }
 
 // ---- may it go? ----

@@ -18,11 +18,9 @@ struct neighbours {
 };
 int neighbours_read(virConnectPtr conn, const char *except_uuid, struct neighbours *ret, struct error *err);
 void neighbours_fini(struct neighbours *neighbours);
-// The name of a VM that uses the held file, itself or as the base of an image of its own; NULL: none. Borrowed.
-const char *neighbours_using(const struct neighbours *neighbours, const struct hold *hold);
-// ERROR_CONFLICT with a hint when one of them uses it so, or an image that another job has put out of reach is laid
-// over it, and when nobody can tell. A VM whose server does not answer, or whose image is gone, does not count: it
-// holds up nobody else.
+// ERROR_CONFLICT with a hint when one of them uses the held file, itself or as the base of an image of its own, or an
+// image that another job has put out of reach is laid over it, and when nobody can tell. A VM whose server does not
+// answer, or whose image is gone, does not count: it holds up nobody else.
 struct held_images;
 int neighbours_check_unused(const struct neighbours *neighbours, const struct held_images *held,
                             const struct hold *hold, struct error *err);

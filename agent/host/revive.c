@@ -8,7 +8,6 @@
 #include "agent/host/custody_domain.h"
 #include "agent/host/definition.h"
 #include "agent/host/hold_file.h"
-#include "agent/host/neighbour.h"
 #include "agent/host/placement_parts.h"
 #include "agent/host/retired_lock.h"
 #include "common/cleanup.h"
@@ -148,17 +147,19 @@ static int check_own(const struct hold *hold, const struct kept *kept, struct er
 // Still what it was, and nobody else's. Once the VM is brought back it may have run, which a retry must let pass.
 static int check_device(const struct custody *custody, const struct hold *hold, const struct kept *kept,
                         struct error *err) {
-        struct neighbours neighbours = {0};
         if (hold->kind == HOLD_REVIVED)
                 return 0;
-        if (neighbours_read(custody->conn, custody->vm_uuid, &neighbours, err) < 0)
-                return -1;
-        const char *user = neighbours_using(&neighbours, hold);
-        if (user)
-                error_set(err, ERROR_CONFLICT, "%s: %s/%s is used by %s now", hold->item, hold->directory, hold->name,
-                          user);
-        neighbours_fini(&neighbours);
-        if (!user && custody_device_check(custody, hold, true, err) == 0)
+        if (custody_check_unused(custody, custody->vm_uuid, hold, err) == 0 &&
+            custody_device_check(custody, hold, true, err) == 0)
+                return check_own(hold, kept, err);
+        error_hint(err, "move the VM back instead: drover vm move %s HOST", hold->vm_name);
+        return -1;
+}
+
+// What was made to lie over its name meanwhile, or could not be seen when it was fenced, wants it as it is.
+static int check_aside(const struct custody *custody, const struct hold *hold, const struct kept *kept,
+                       struct error *err) {
+        if (hold->kind == HOLD_REVIVED || custody_check_unused(custody, custody->vm_uuid, hold, err) == 0)
                 return check_own(hold, kept, err);
         error_hint(err, "move the VM back instead: drover vm move %s HOST", hold->vm_name);
         return -1;
@@ -174,7 +175,7 @@ static int check_file(const struct custody *custody, const struct hold *hold, co
         if (hold_file_find(hold, &place, err) < 0)
                 return -1;
         if (place == HOLD_ASIDE || place == HOLD_TWINS)
-                return check_own(hold, kept, err);
+                return check_aside(custody, hold, kept, err);
         if (place == HOLD_IN_PLACE && hold->kind == HOLD_REVIVED)
                 return 0;
         if (place == HOLD_BOTH) {

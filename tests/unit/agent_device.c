@@ -3,9 +3,11 @@
  * Block devices: what is counted of them, written to them, and done with them at the source of a move. A loop device on
  * a file of the test's; without the right to make one the tests are skipped.
  */
+#include "agent/blocks/image_tool.h"
 #include "agent/blocks/sink_file.h"
 #include "agent/host/custody_domain.h"
 #include "agent/host/device.h"
+#include "agent/host/revive.h"
 #include "agent/host/sharing.h"
 #include "agent/host/version.h"
 #include "agent_custody_scene.h"
@@ -290,6 +292,48 @@ static void a_device_of_no_pool_is_left_when_it_is_purged(void **state) {
         assert_true(device_is(loop->path));
 }
 
+// An image that another job has in its hands, laid over the device.
+static void hold_over(struct loop *loop) {
+        struct scene *scene = loop->scene;
+        struct hold hold = {.job = "job2",
+                            .vm_uuid = "11111111-2222-4333-8444-555555555555",
+                            .vm_name = "over",
+                            .item = "vda",
+                            .kind = HOLD_RETIRED,
+                            .name = "over.qcow2"};
+        _cleanup_(free_p) char *sidecar = scene_path(scene, ".drover"),
+                               *held = scene_path(scene, ".drover/job2.vda.held");
+        assert_int_equal(mkdir(sidecar, 0700), 0);
+        int fd = open(held, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        scene_must(scene, image_tool_create_over(fd, BYTES, loop->path, "raw", &scene->err));
+        close(fd);
+        snprintf(hold.directory, sizeof(hold.directory), "%s", scene->images);
+        scene_must(scene, journal_hold_put(scene->journal, &hold, &scene->err));
+}
+
+static void a_device_below_an_image_that_a_job_holds_is_not_taken(void **state) {
+        struct loop *loop = loop_of(state);
+        struct scene *scene = loop->scene;
+        Drover__MoveRevive request = DROVER__MOVE_REVIVE__INIT;
+        struct custody undo = scene->custody;
+        request.retired_job = (char *) SCENE_JOB;
+        undo.job = "job9";
+        define_erp(loop);
+        scene_must(scene, fence(scene));
+        scene_must(scene, retire(scene));
+        hold_over(loop);
+        assert_int_equal(revive_run(&undo, &request, &scene->err), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        _cleanup_(free_p) char *message = memory_format("vda: %s is used by over as well", loop->path);
+        assert_string_equal(scene->err.message, message);
+        assert_false(scene_defined(scene, SCENE_UUID));
+        error_clear(&scene->err);
+        scene_must(scene, journal_hold_remove(scene->journal, "job2", "vda", &scene->err));
+        scene_must(scene, revive_run(&undo, &request, &scene->err));
+        assert_true(scene_defined(scene, SCENE_UUID));
+}
+
 #define LOOP_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -305,6 +349,7 @@ int main(void) {
                 LOOP_TEST(what_is_written_to_a_fenced_device_is_noticed),
                 LOOP_TEST(a_device_of_two_vms_is_not_fenced),
                 LOOP_TEST(a_device_of_no_pool_is_left_when_it_is_purged),
+                LOOP_TEST(a_device_below_an_image_that_a_job_holds_is_not_taken),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

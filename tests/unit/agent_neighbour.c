@@ -3,6 +3,7 @@
 #include "agent_custody_scene.h"
 #include "agent/host/collect.h"
 #include "agent/host/neighbour.h"
+#include "agent/host/revive.h"
 #include <endian.h>
 
 #define OVER_UUID "11111111-2222-4333-8444-555555555555"
@@ -210,6 +211,98 @@ static void an_image_that_is_held_and_cannot_be_found_may_be_laid_over_what_is_f
         assert_true(scene_has(scene, "erp.raw", "system"));
 }
 
+static int purge(struct scene *scene) {
+        Drover__RetiredPurge request = DROVER__RETIRED_PURGE__INIT;
+        Drover__RetiredPurgeResult *result = NULL;
+        request.all = true;
+        error_clear(&scene->err);
+        int status = custody_purge(&scene->custody, &request, &result, &scene->err);
+        if (status == 0)
+                proto_free(&result->base);
+        return status;
+}
+
+static void assert_not_purged(struct scene *scene) {
+        _cleanup_(free_p) char *message =
+                memory_format("purge vda of erp: vda: %s/erp.raw is used by over as well", scene->images);
+        assert_int_equal(purge(scene), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_string_equal(scene->err.message, message);
+        assert_true(scene->err.n_hints > 1);
+        assert_string_equal(scene->err.hints[scene->err.n_hints - 1],
+                            "or bring back what is needed: drover job undo job1");
+        assert_true(scene_has(scene, ".drover/job1.vda.held", "system"));
+        assert_int_equal(scene_holds(scene, SCENE_JOB, HOLD_RETIRED), 2);
+}
+
+static int revive(struct scene *scene) {
+        Drover__MoveRevive request = DROVER__MOVE_REVIVE__INIT;
+        struct custody undo = scene->custody;
+        request.retired_job = (char *) SCENE_JOB;
+        undo.job = "job9";
+        error_clear(&scene->err);
+        return revive_run(&undo, &request, &scene->err);
+}
+
+static void assert_not_revived(struct scene *scene) {
+        _cleanup_(free_p) char *message = memory_format("vda: %s/erp.raw is used by over as well", scene->images);
+        assert_int_equal(revive(scene), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_string_equal(scene->err.message, message);
+        assert_string_equal(scene->err.hints[scene->err.n_hints - 1],
+                            "move the VM back instead: drover vm move erp HOST");
+        assert_true(scene_has(scene, ".drover/job1.vda.held", "system"));
+        assert_false(scene_defined(scene, SCENE_UUID));
+}
+
+// While the image over it could not be seen, erp was moved away.
+static struct scene *retire_below(void **state) {
+        struct scene *scene = with_erp(state);
+        define_over(scene, "over.qcow2");
+        scene_must(scene, fence(scene));
+        retire(scene, &scene->custody, false);
+        return scene;
+}
+
+static void what_was_retired_below_an_image_is_neither_purged_nor_taken(void **state) {
+        struct scene *scene = retire_below(state);
+        write_over(scene, "over.qcow2", "erp.raw", "raw");
+        assert_not_purged(scene);
+        assert_not_revived(scene);
+        write_over(scene, "over.qcow2", "erp-other.raw", "raw");
+        scene_write(scene, "erp-other.raw", "other");
+        scene_must(scene, purge(scene));
+        assert_int_equal(scene_holds(scene, NULL, 0), 0);
+}
+
+static void what_was_retired_below_an_image_that_a_job_holds_is_neither_purged_nor_taken(void **state) {
+        struct scene *scene = retire_below(state);
+        _cleanup_(domain_free_p) virDomainPtr over = scene_domain(scene, OVER_UUID);
+        struct hold hold = {.job = "job2",
+                            .vm_uuid = OVER_UUID,
+                            .vm_name = "over",
+                            .item = "vda",
+                            .kind = HOLD_FENCED,
+                            .name = "over.qcow2"};
+        snprintf(hold.directory, sizeof(hold.directory), "%s", scene->images);
+        write_over(scene, ".drover/job2.vda.held", "erp.raw", "raw");
+        assert_int_equal(virDomainUndefine(over), 0);
+        scene_must(scene, journal_hold_put(scene->journal, &hold, &scene->err));
+        assert_not_purged(scene);
+        assert_not_revived(scene);
+        scene_must(scene, journal_hold_remove(scene->journal, "job2", "vda", &scene->err));
+        scene_must(scene, revive(scene));
+        assert_true(scene_has(scene, "erp.raw", "system"));
+}
+
+static void what_lies_over_another_file_of_its_name_does_not_keep_what_was_retired(void **state) {
+        struct scene *scene = retire_below(state);
+        scene_write(scene, "erp.raw", "another");
+        write_over(scene, "over.qcow2", "erp.raw", "raw");
+        scene_must(scene, purge(scene));
+        assert_true(scene_has(scene, "erp.raw", "another"));
+}
+
 // Whether the disks of erp are told to be the bases of others.
 static void assert_backing(struct scene *scene, bool first) {
         Drover__Domain *domain = NULL;
@@ -258,6 +351,9 @@ int main(void) {
                 TEST(what_cannot_be_read_may_be_laid_over_anything),
                 TEST(what_an_image_that_another_job_holds_is_laid_over_is_not_fenced),
                 TEST(an_image_that_is_held_and_cannot_be_found_may_be_laid_over_what_is_fenced),
+                TEST(what_was_retired_below_an_image_is_neither_purged_nor_taken),
+                TEST(what_was_retired_below_an_image_that_a_job_holds_is_neither_purged_nor_taken),
+                TEST(what_lies_over_another_file_of_its_name_does_not_keep_what_was_retired),
                 TEST(a_base_is_told_to_be_one_until_what_is_over_it_is_purged),
                 TEST(fault_34_what_a_guest_wrote_into_a_raw_disk_that_is_held_is_no_header),
         };

@@ -3,14 +3,16 @@
  * Volumes that are made for what comes, against libvirt's test driver: whose a volume is, after every way in which the
  * making or the removing of one can be cut short.
  */
+#include "agent/blocks/image_tool.h"
 #include "agent/host/custody_domain.h"
+#include "agent/host/version.h"
 #include "agent/host/volume.h"
 #include "agent_custody_scene.h"
 #include <dlfcn.h>
 #include <libvirt/virterror.h>
 
 #define BYTES     (UINT64_C(8) << 20)
-#define DIRECTORY "/dev/drover-unit"
+#define DIRECTORY "/dev/drover-unit" // libvirt gives a pool of this type the directory of its source's name
 #define VOLUME    "erp"
 
 // The driver gives a volume its path for a key; LVM gives it one that no other volume has had. These stand before
@@ -69,7 +71,7 @@ static int set_up(void **state) {
         goes_away = went_away = info_fails = long_key = taken_meanwhile = false;
         _cleanup_(pool_free_p) virStoragePoolPtr pool =
                 virStoragePoolCreateXML(scene->conn,
-                                        "<pool type='logical'><name>vg</name><source><name>vg</name></source>"
+                                        "<pool type='logical'><name>vg</name><source><name>drover-unit</name></source>"
                                         "<target><path>" DIRECTORY "</path></target></pool>",
                                         0);
         assert_non_null(pool);
@@ -253,6 +255,62 @@ static void a_volume_in_the_way_of_ours_is_told(void **state) {
         assert_int_equal(scene_holds(scene, NULL, 0), 0);
 }
 
+// ---- what was retired ----
+
+// The volume, as a committed move leaves it at its source.
+static void retire_volume(struct scene *scene) {
+        struct hold hold = {.job = "job0",
+                            .vm_uuid = SCENE_UUID,
+                            .vm_name = "erp",
+                            .item = "vda",
+                            .kind = HOLD_RETIRED,
+                            .directory = DIRECTORY,
+                            .name = VOLUME,
+                            .device = true};
+        const struct version version = {.bytes = BYTES, .device = true};
+        char text[VERSION_TEXT_MAX];
+        make_by_hand(scene);
+        version_format(&version, text);
+        _cleanup_(free_p) char *fact = memory_format("key-%u %s", volumes_made, text);
+        scene_must(scene, journal_hold_put(scene->journal, &hold, &scene->err));
+        scene_must(scene, journal_fact_set(scene->journal, "job0", "device.vda", fact, strlen(fact), &scene->err));
+}
+
+// An image that another job has in its hands, laid over the volume.
+static void hold_over(struct scene *scene) {
+        struct hold hold = {.job = "job2",
+                            .vm_uuid = "11111111-2222-4333-8444-555555555555",
+                            .vm_name = "over",
+                            .item = "vda",
+                            .kind = HOLD_FENCED,
+                            .name = "over.qcow2"};
+        _cleanup_(free_p) char *sidecar = scene_path(scene, ".drover"),
+                               *held = scene_path(scene, ".drover/job2.vda.held");
+        assert_int_equal(mkdir(sidecar, 0700), 0);
+        int fd = open(held, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        scene_must(scene, image_tool_create_over(fd, BYTES, DIRECTORY "/" VOLUME, "raw", &scene->err));
+        close(fd);
+        snprintf(hold.directory, sizeof(hold.directory), "%s", scene->images);
+        scene_must(scene, journal_hold_put(scene->journal, &hold, &scene->err));
+}
+
+static void a_volume_below_an_image_that_a_job_holds_is_not_purged(void **state) {
+        struct scene *scene = *state;
+        Drover__RetiredPurge request = DROVER__RETIRED_PURGE__INIT;
+        Drover__RetiredPurgeResult *result = NULL;
+        request.retired_job = (char *) "job0";
+        retire_volume(scene);
+        hold_over(scene);
+        assert_int_equal(custody_purge(&scene->custody, &request, &result, &scene->err), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_string_equal(scene->err.message,
+                            "purge vda of erp: vda: " DIRECTORY "/" VOLUME " is used by over as well");
+        assert_string_equal(scene->err.hints[0], "wait until the other job is done: drover job show job2");
+        assert_true(is_there(scene));
+        assert_int_equal(scene_holds(scene, "job0", HOLD_RETIRED), 1);
+}
+
 #define VOLUME_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, scene_tear_down)
 
 int main(void) {
@@ -267,6 +325,7 @@ int main(void) {
                 VOLUME_TEST(a_volume_that_somebody_made_before_ours_was_begun_is_theirs),
                 VOLUME_TEST(a_volume_in_the_way_of_ours_is_theirs_after_the_agent_died_as_well),
                 VOLUME_TEST(a_volume_in_the_way_of_ours_is_told),
+                VOLUME_TEST(a_volume_below_an_image_that_a_job_holds_is_not_purged),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
