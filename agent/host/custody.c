@@ -15,6 +15,7 @@
 #include "common/memory.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void result_free_p(Drover__MoveInspectResult **result) {
         proto_free((ProtobufCMessage *) *result);
@@ -85,6 +86,57 @@ static int check_devices(const Drover__Domain *domain, struct error *err) {
         return 0;
 }
 
+// ---- what a fence would refuse, before anything is stopped for it ----
+
+struct images {
+        struct hold *holds;
+        unsigned n;
+};
+
+static void images_fini(struct images *images) {
+        free(images->holds);
+}
+
+static int add_image(const struct custody *custody, const Drover__Domain *domain, const char *item, const char *path,
+                     struct images *images, struct error *err) {
+        struct hold hold = {.kind = HOLD_FENCED};
+        snprintf(hold.job, sizeof(hold.job), "%s", custody->job);
+        snprintf(hold.vm_uuid, sizeof(hold.vm_uuid), "%s", custody->vm_uuid);
+        snprintf(hold.vm_name, sizeof(hold.vm_name), "%s", domain->name);
+        snprintf(hold.item, sizeof(hold.item), "%s", item);
+        if (hold_file_split(&hold, path, err) < 0)
+                return -1;
+        images->holds = memory_grow(images->holds, images->n + 1, sizeof(*images->holds));
+        images->holds[images->n++] = hold;
+        return 0;
+}
+
+// A medium in a drive stays, and an NVRAM file that is not there yet is nobody else's.
+static int list_images(const struct custody *custody, const Drover__Domain *domain, const char *nvram,
+                       struct images *images, struct error *err) {
+        for (size_t i = 0; i < domain->n_disks; i++) {
+                const Drover__Disk *disk = domain->disks[i];
+                bool own = strcmp(disk->device, "disk") == 0 || strcmp(disk->device, "lun") == 0;
+                if (own && disk->path[0] == '/' &&
+                    add_image(custody, domain, disk->target, disk->path, images, err) < 0)
+                        return -1;
+        }
+        return nvram && access(nvram, F_OK) == 0 ? add_image(custody, domain, NVRAM_ITEM, nvram, images, err) : 0;
+}
+
+static int check_unused(const struct custody *custody, const Drover__Domain *domain, const char *xml,
+                        struct error *err) {
+        _cleanup_(images_fini) struct images images = {0};
+        struct definition *definition = NULL;
+        if (definition_parse(xml, strlen(xml), &definition, err) < 0)
+                return -1;
+        _cleanup_(free_p) char *nvram = definition_nvram_file(definition);
+        definition_free(definition);
+        if (list_images(custody, domain, nvram, &images, err) < 0)
+                return -1;
+        return custody_check_unused(custody, custody->vm_uuid, images.holds, images.n, err);
+}
+
 int custody_inspect(const struct custody *custody, const Drover__MoveInspect *request, Drover__MoveInspectResult **ret,
                     struct error *err) {
         _cleanup_(domain_free_p) virDomainPtr domain = NULL;
@@ -105,6 +157,8 @@ int custody_inspect(const struct custody *custody, const Drover__MoveInspect *re
         if (custody_definition(domain, &xml, err) < 0)
                 return -1;
         result->definition_xml = (ProtobufCBinaryData){.data = (uint8_t *) xml, .len = strlen(xml)};
+        if (!request->for_clone && check_unused(custody, result->domain, xml, err) < 0)
+                return -1;
         if (custody_snapshots_read(domain, result, err) < 0 || note_snapshots(custody, result, err) < 0)
                 return -1;
         *ret = steal(&result);

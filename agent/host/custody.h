@@ -50,6 +50,8 @@ struct custody { // context of one step
         power_cancelled_fn cancelled;
         void *cancelled_data;
 };
+// What keeps the VM from leaving, also that an image of it is used by others, or may be: nothing is stopped for a move
+// that its fence would refuse.
 int custody_inspect(const struct custody *custody, const Drover__MoveInspect *request, Drover__MoveInspectResult **ret,
                     struct error *err);
 int custody_stop(const struct custody *custody, const Drover__MoveStop *request, Drover__MoveStopResult **ret,

@@ -87,7 +87,7 @@ int custody_device_check(const struct custody *custody, const struct hold *hold,
 
 static int check_unused(const struct custody *custody, const struct hold *hold, struct error *err) {
         _cleanup_(free_p) char *path = path_of(hold);
-        return custody_check_unused(custody, "", hold, err) < 0 ? -1 : device_check_free(path, err);
+        return custody_check_unused(custody, "", hold, 1, err) < 0 ? -1 : device_check_free(path, err);
 }
 
 // Somebody has found a use for it: whether that was more than a look is not for us to say.

@@ -102,15 +102,15 @@ int custody_hold(const struct custody *custody, const char *item, struct hold *r
         return 0;
 }
 
-int custody_check_unused(const struct custody *custody, const char *except_uuid, const struct hold *hold,
+int custody_check_unused(const struct custody *custody, const char *except_uuid, const struct hold *holds, unsigned n,
                          struct error *err) {
         _cleanup_(held_images_fini) struct held_images held = {0};
         struct neighbours neighbours = {0};
         if (neighbours_read(custody->conn, except_uuid, &neighbours, err) < 0)
                 return -1;
         int status = held_images_read(custody->journal, &held, err);
-        if (status == 0)
-                status = neighbours_check_unused(&neighbours, &held, hold, err);
+        for (unsigned i = 0; status == 0 && i < n; i++)
+                status = neighbours_check_unused(&neighbours, &held, &holds[i], err);
         neighbours_fini(&neighbours);
         return status;
 }

@@ -42,9 +42,9 @@ int custody_note_purging(const struct custody *custody, const struct hold *hold,
 int custody_holds(const struct custody *custody, enum hold_kind kind, struct hold **ret, unsigned *ret_n,
                   struct error *err);
 int custody_hold(const struct custody *custody, const char *item, struct hold *ret, struct error *err);
-// ERROR_CONFLICT while something else here uses a held file or is laid over it, or may be (neighbour.h). The VM of
-// `except_uuid` does not count; "": none.
-int custody_check_unused(const struct custody *custody, const char *except_uuid, const struct hold *hold,
+// ERROR_CONFLICT while something else here uses a file that is held, or is to be, or is laid over it, or may be
+// (neighbour.h). The VM of `except_uuid` does not count; "": none.
+int custody_check_unused(const struct custody *custody, const char *except_uuid, const struct hold *holds, unsigned n,
                          struct error *err);
 // After files of these holds came or went, and before the holds themselves go: sidecars that nobody needs are removed,
 // pools are read again. Never fails: it is tidiness, and no reason to stop a job.

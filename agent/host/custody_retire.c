@@ -123,7 +123,7 @@ static int check_unused(const struct custody *custody, const struct hold *hold, 
         enum hold_place place;
         if (hold_file_find(hold, &place, err) < 0)
                 return -1;
-        if (place != HOLD_ASIDE || custody_check_unused(custody, hold->vm_uuid, hold, err) == 0)
+        if (place != HOLD_ASIDE || custody_check_unused(custody, hold->vm_uuid, hold, 1, err) == 0)
                 return 0;
         error_hint(err, "or bring back what is needed: drover job undo %s", hold->job);
         return -1;

@@ -149,7 +149,7 @@ static int check_device(const struct custody *custody, const struct hold *hold, 
                         struct error *err) {
         if (hold->kind == HOLD_REVIVED)
                 return 0;
-        if (custody_check_unused(custody, custody->vm_uuid, hold, err) == 0 &&
+        if (custody_check_unused(custody, custody->vm_uuid, hold, 1, err) == 0 &&
             custody_device_check(custody, hold, true, err) == 0)
                 return check_own(hold, kept, err);
         error_hint(err, "move the VM back instead: drover vm move %s HOST", hold->vm_name);
@@ -159,7 +159,7 @@ static int check_device(const struct custody *custody, const struct hold *hold, 
 // What was made to lie over its name meanwhile, or could not be seen when it was fenced, wants it as it is.
 static int check_aside(const struct custody *custody, const struct hold *hold, const struct kept *kept,
                        struct error *err) {
-        if (hold->kind == HOLD_REVIVED || custody_check_unused(custody, custody->vm_uuid, hold, err) == 0)
+        if (hold->kind == HOLD_REVIVED || custody_check_unused(custody, custody->vm_uuid, hold, 1, err) == 0)
                 return check_own(hold, kept, err);
         error_hint(err, "move the VM back instead: drover vm move %s HOST", hold->vm_name);
         return -1;

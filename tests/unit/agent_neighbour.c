@@ -4,9 +4,22 @@
 #include "agent/host/collect.h"
 #include "agent/host/neighbour.h"
 #include "agent/host/revive.h"
+#include <dlfcn.h>
 #include <endian.h>
 
 #define OVER_UUID "11111111-2222-4333-8444-555555555555"
+
+// The driver knows no type of domain but its own, and of that none is carried. Stands before libvirt's own.
+static bool tell_as_qemu;
+
+char *virDomainGetXMLDesc(virDomainPtr domain, unsigned flags) {
+        char *(*get)(virDomainPtr, unsigned);
+        *(void **) &get = dlsym(RTLD_NEXT, "virDomainGetXMLDesc");
+        char *xml = get(domain, flags), *type = xml && tell_as_qemu ? strstr(xml, "<domain type='test'") : NULL;
+        if (type)
+                memcpy(type, "<domain type='qemu'", strlen("<domain type='qemu'"));
+        return xml;
+}
 
 static void put(uint8_t *header, size_t offset, uint32_t value) {
         value = htobe32(value);
@@ -89,6 +102,36 @@ static void an_image_that_cannot_be_followed_may_be_laid_over_anything(void **st
         write_over(scene, "over.qcow2", "json:{}", "raw");
         define_over(scene, "over.qcow2");
         assert_refused(scene, "nobody can tell whether over uses ", " as well: json:{} is no plain name of a file");
+}
+
+static int inspect(struct scene *scene, bool for_clone) {
+        Drover__MoveInspect request = DROVER__MOVE_INSPECT__INIT;
+        Drover__MoveInspectResult *result = NULL;
+        request.for_clone = for_clone;
+        error_clear(&scene->err);
+        int status = custody_inspect(&scene->custody, &request, &result, &scene->err);
+        if (status == 0)
+                proto_free(&result->base);
+        return status;
+}
+
+static void what_a_fence_would_refuse_is_told_before_anything_is_stopped_for_it(void **state) {
+        struct scene *scene = with_erp(state);
+        _cleanup_(domain_free_p) virDomainPtr erp = scene_domain(scene, SCENE_UUID);
+        _cleanup_(free_p) char *message = memory_format(
+                "vda: nobody can tell whether over uses %s/erp.raw as well: json:{} is no plain name of a file",
+                scene->images);
+        assert_int_equal(virDomainCreate(erp), 0);
+        tell_as_qemu = true;
+        scene_must(scene, inspect(scene, false));
+        write_over(scene, "over.qcow2", "json:{}", "raw");
+        define_over(scene, "over.qcow2");
+        assert_int_equal(inspect(scene, false), -1);
+        assert_int_equal(scene->err.code, ERROR_CONFLICT);
+        assert_string_equal(scene->err.message, message);
+        assert_true(scene_active(scene, SCENE_UUID));
+        scene_must(scene, inspect(scene, true)); // a clone leaves its original where it is
+        tell_as_qemu = false;
 }
 
 static void a_disk_that_is_not_mounted_may_hold_what_is_laid_over_anything(void **state) {
@@ -343,6 +386,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(what_lies_below_an_image_of_no_stated_format_is_in_use),
                 TEST(an_image_that_cannot_be_followed_may_be_laid_over_anything),
+                TEST(what_a_fence_would_refuse_is_told_before_anything_is_stopped_for_it),
                 TEST(a_disk_that_is_not_mounted_may_hold_what_is_laid_over_anything),
                 TEST(a_vm_whose_image_was_removed_holds_up_nobody),
                 TEST(a_base_is_one_while_what_is_over_it_is_fenced_and_when_that_is_back),
