@@ -197,6 +197,14 @@ bool channel_await(struct channel *channel, int wake_fd, uint32_t milliseconds) 
         return SSL_pending(channel->ssl) > 0 || wire_await(&channel->wire, wake_fd, milliseconds);
 }
 
+bool channel_await_end(const struct channel *channel, int wake_fd, uint32_t milliseconds) {
+        return wire_await_end(&channel->wire, wake_fd, milliseconds);
+}
+
+uint64_t channel_heard(const struct channel *channel) {
+        return delivered_heard(channel->wire.fd);
+}
+
 uint64_t channel_delivered(const struct channel *channel) {
         return wire_delivered(&channel->wire);
 }

@@ -67,6 +67,10 @@ int channel_read(struct channel *channel, void *bytes, size_t length, struct err
 bool channel_readable(struct channel *channel);
 // Waits until something has arrived, `wake_fd` is readable, or the time is over; true: something has arrived.
 bool channel_await(struct channel *channel, int wake_fd, uint32_t milliseconds);
+// The same for whoever hears nothing at present: true: the connection has broken, or the peer has closed its side. What
+// it said before that is still there to be heard.
+bool channel_await_end(const struct channel *channel, int wake_fd, uint32_t milliseconds);
+uint64_t channel_heard(const struct channel *channel); // see delivered_heard()
 void channel_look(const struct channel *channel, struct delivered *ret);
 uint64_t channel_delivered(const struct channel *channel); // bytes that have reached the peer's host
 uint64_t channel_waited_us(const struct channel *channel); // for the network to take more, in all

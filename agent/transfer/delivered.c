@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* TCP_INFO (tcp(7)), see delivered.h. */
 #include "agent/transfer/delivered.h"
+#include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -28,4 +29,18 @@ void delivered_look(int fd, struct delivered *ret) {
         ret->busy_us = info.tcpi_busy_time;
         ret->held_us = info.tcpi_rwnd_limited;
         ret->queued = info.tcpi_rtt / 4 > (uint64_t) info.tcpi_min_rtt + QUEUED_US / 4;
+}
+
+static bool has_room(int fd) {
+        uint32_t memory[SK_MEMINFO_VARS] = {0};
+        socklen_t size = sizeof memory;
+        return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0 &&
+               memory[SK_MEMINFO_RMEM_ALLOC] < memory[SK_MEMINFO_RCVBUF] / 2;
+}
+
+uint64_t delivered_heard(int fd) {
+        struct tcp_info info;
+        if (!look(fd, &info))
+                return 0;
+        return has_room(fd) ? info.tcpi_bytes_received : info.tcpi_segs_in;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
-/* How much of what was written to a TCP socket has arrived at the other host, and what it waited for. Apart because the
- * C library's headers know an older struct tcp_info than the kernel's, and no file can have both. */
+/* How much of what was written to a TCP socket has arrived at the other host, what it waited for, and whether anything
+ * comes back. Apart because the C library's headers know an older struct tcp_info than the kernel's, and no file can
+ * have both. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -13,3 +14,6 @@ struct delivered {
 };
 uint64_t delivered_bytes(int fd); // acknowledged; 0 for what is no TCP socket
 void delivered_look(int fd, struct delivered *ret);
+// A number that becomes another one when the other end says something, without reading it. When what is unread leaves
+// it no room to say more: when its host, or whoever stands between, answers at all.
+uint64_t delivered_heard(int fd);

@@ -4,7 +4,6 @@
 #include "common/buffer.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
-#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -110,24 +109,31 @@ static int check_silence(const struct talk *talk, struct error *err) {
         return error_set(err, ERROR_TIMEOUT, "nothing has arrived for %u seconds", CHANNEL_IDLE_MS / 1000);
 }
 
-static bool wait_for_wake(const struct talk *talk) {
-        struct pollfd poll_fd = {.fd = talk->flow->wake_fd, .events = POLLIN};
-        poll(&poll_fd, 1, FLOW_TICK_MS);
-        return false;
+// Woken, or the time is over.
+static int look_up(const struct talk *talk, struct error *err) {
+        uint64_t woken;
+        return read(talk->flow->wake_fd, &woken, sizeof woken) < 0 ? check_silence(talk, err) : 0;
+}
+
+// What the peer says waits for us, but that it says something shows that it is there.
+static int be_deaf(struct talk *talk, struct error *err) {
+        uint64_t heard = channel_heard(talk->channel);
+        if (heard != talk->heard)
+                atomic_store(&talk->flow->moved_at, clock_ms(talk->flow->clock));
+        talk->heard = heard;
+        if (channel_await_end(talk->channel, talk->flow->wake_fd, FLOW_TICK_MS))
+                return error_set(err, ERROR_UNREACHABLE, "the peer broke off the connection");
+        return look_up(talk, err);
 }
 
 int talk_next(struct talk *talk, bool deaf, Drover__DataEnvelope **ret, struct error *err) {
         _cleanup_(proto_free_p) ProtobufCMessage *message = NULL;
-        uint64_t woken;
         if (say_posted(talk, err) < 0 || say_alive(talk, err) < 0)
                 return -1;
-        if (deaf) // what it says waits for us
-                atomic_store(&talk->flow->moved_at, clock_ms(talk->flow->clock));
-        if (!(deaf ? wait_for_wake(talk) : channel_await(talk->channel, talk->flow->wake_fd, FLOW_TICK_MS))) {
-                if (read(talk->flow->wake_fd, &woken, sizeof woken) < 0)
-                        return check_silence(talk, err); // nobody woke us: the time is over
-                return 0;
-        }
+        if (deaf)
+                return be_deaf(talk, err);
+        if (!channel_await(talk->channel, talk->flow->wake_fd, FLOW_TICK_MS))
+                return look_up(talk, err);
         if (channel_receive(talk->channel, (Drover__DataEnvelope **) &message, err) < 0)
                 return -1;
         Drover__DataEnvelope *envelope = (Drover__DataEnvelope *) message;

@@ -16,6 +16,7 @@ struct talk {
         struct channel *channel;
         const char *peer; // "the sink", for messages
         uint64_t said_at;
+        uint64_t heard;        // while deaf: channel_heard() when it was looked at last
         bool told;             // the peer has said why it failed
         pthread_mutex_t mutex; // of what follows
         pthread_cond_t said;
@@ -27,8 +28,8 @@ void talk_fini(struct talk *talk);
 // Any thread. ERROR_CANCELLED when the flow has stopped.
 int talk_post(struct talk *talk, const Drover__DataEnvelope *envelope, struct error *err);
 // The conversation's thread: says what was posted and that we are alive, then waits until there is something to hear or
-// to do. 1 and a message to proto_free(); 0: look what there is to do; -1. `deaf`: hear nothing now. A Failure becomes
-// the error: "the sink failed: ...".
+// to do. 1 and a message to proto_free(); 0: look what there is to do; -1. `deaf`: hear nothing now, and only see
+// whether the peer is still there. A Failure becomes the error: "the sink failed: ...".
 int talk_next(struct talk *talk, bool deaf, Drover__DataEnvelope **ret, struct error *err);
 int talk_say(struct talk *talk, const Drover__DataEnvelope *envelope, struct error *err); // the conversation's thread
 int talk_out_of_turn(const struct talk *talk, const Drover__DataEnvelope *envelope, struct error *err);

@@ -176,11 +176,17 @@ bool wire_readable(const struct wire *wire) {
         return wire->in_at < wire->in_length || poll(&poll_fd, 1, 0) > 0;
 }
 
-bool wire_await(const struct wire *wire, int wake_fd, uint32_t milliseconds) {
-        struct pollfd fds[] = {{.fd = wire->fd, .events = POLLIN}, {.fd = wake_fd, .events = POLLIN}};
-        if (wire->in_at < wire->in_length)
-                return true;
+static bool await(const struct wire *wire, short events, int wake_fd, uint32_t milliseconds) {
+        struct pollfd fds[] = {{.fd = wire->fd, .events = events}, {.fd = wake_fd, .events = POLLIN}};
         return poll(fds, 2, (int) milliseconds) > 0 && fds[0].revents;
+}
+
+bool wire_await(const struct wire *wire, int wake_fd, uint32_t milliseconds) {
+        return wire->in_at < wire->in_length || await(wire, POLLIN, wake_fd, milliseconds);
+}
+
+bool wire_await_end(const struct wire *wire, int wake_fd, uint32_t milliseconds) {
+        return await(wire, POLLRDHUP, wake_fd, milliseconds);
 }
 
 uint64_t wire_delivered(const struct wire *wire) {

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * agent/transfer while the source hears nothing: the sink has more to say of what it has than may wait, and the streams
+ * stand still as well. Whether the sink is there is seen all the same.
+ */
+#include "transfer_liar.h"
+#include "agent/transfer/have.h"
+#include "common/cleanup.h"
+
+#define DATA  (48 * MIB) // more than fits between the source's disk and a sink that reads nothing
+#define IMAGE (400 * MIB)
+#define FIRST 100u // block that the sink has: behind what the source comes to
+
+static int nothing_is_later(void **state) {
+        (void) state;
+        atomic_store(&rig_later_ms, 0);
+        return 0;
+}
+
+// Every second block, each a run of its own.
+static void say_more_than_may_wait(struct liar *liar) {
+        static const uint8_t hash[VERIFIED_HASH];
+        for (unsigned i = 0; i < HAVE_QUEUE_MAX + 10; i++) {
+                Drover__DataHave have = DROVER__DATA_HAVE__INIT;
+                have.first = FIRST + 2 * i;
+                have.hashes = (ProtobufCBinaryData){sizeof hash, (uint8_t *) hash};
+                SAY(liar->talk, have, HAVE, &have);
+        }
+}
+
+static void meet_deaf(struct liar *liar) {
+        int fd = rig_file();
+        rig_fill(fd, 0, DATA, 1);
+        assert_int_equal(ftruncate(fd, IMAGE), 0);
+        meet(liar, REVERSE, fd);
+        say_more_than_may_wait(liar);
+        Drover__DataEnvelope *envelope = hear(liar);
+        assert_int_equal((int) envelope->body_case, DROVER__DATA_ENVELOPE__BODY_BEGIN);
+        proto_free(&envelope->base);
+}
+
+static void assert_ended(struct liar *liar, enum error_code code, const char *message) {
+        struct rig_side *victim = liar->victim;
+        RIG_UNTIL(atomic_load(&victim->ended));
+        part(liar);
+        assert_int_equal(victim->result, -1);
+        assert_non_null(strstr(victim->err.message, message)); // or what a stream says of it: "send at ...: ..."
+        assert_int_equal(victim->err.code, code);
+}
+
+// A second goes by; whether the source says in it that it is there.
+static bool source_is_alive(struct liar *liar) {
+        Drover__DataEnvelope *envelope = NULL;
+        atomic_fetch_add(&rig_later_ms, CHANNEL_ALIVE_MS);
+        if (channel_receive(liar->talk, &envelope, NULL) < 0)
+                return false;
+        assert_int_equal((int) envelope->body_case, DROVER__DATA_ENVELOPE__BODY_WAIT);
+        proto_free(&envelope->base);
+        return true;
+}
+
+static void fault_02_a_sink_that_says_nothing_is_noticed_by_a_source_that_hears_nothing(void **state) {
+        (void) state;
+        struct liar liar;
+        unsigned seconds = 0;
+        meet_deaf(&liar);
+        while (seconds < 20 && source_is_alive(&liar))
+                seconds++;
+        assert_in_range(seconds, CHANNEL_IDLE_MS / 1000 - 2, CHANNEL_IDLE_MS / 1000 + 2);
+        assert_ended(&liar, ERROR_TIMEOUT, "nothing has arrived for 5 seconds");
+}
+
+static void a_sink_that_goes_on_to_say_that_it_is_there_is_waited_for(void **state) {
+        (void) state;
+        struct liar liar;
+        Drover__DataWait wait = DROVER__DATA_WAIT__INIT;
+        meet_deaf(&liar);
+        for (unsigned i = 0; i < 10; i++) {
+                SAY(liar.talk, wait, WAIT, &wait);
+                assert_true(source_is_alive(&liar));
+        }
+        atomic_store(&liar.victim->cancel, true);
+        assert_ended(&liar, ERROR_CANCELLED, "vda: cancelled");
+}
+
+static void fault_02_a_sink_that_breaks_off_is_noticed_by_a_source_that_hears_nothing(void **state) {
+        (void) state;
+        struct liar liar;
+        meet_deaf(&liar);
+        channel_free(steal(&liar.talk));
+        assert_ended(&liar, ERROR_UNREACHABLE, "vda: the peer broke off the connection");
+}
+
+static void why_a_sink_failed_is_heard_behind_all_that_it_had_to_say(void **state) {
+        (void) state;
+        struct liar liar;
+        struct error why = ERROR_INIT;
+        meet_deaf(&liar);
+        error_set(&why, ERROR_NO_SPACE, "write at 12.0 MiB: No space left on device");
+        channel_say_why(liar.talk, &why);
+        assert_ended(&liar, ERROR_NO_SPACE, "vda: the sink failed: write at 12.0 MiB: No space left on device");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup(fault_02_a_sink_that_says_nothing_is_noticed_by_a_source_that_hears_nothing,
+                                       nothing_is_later),
+                cmocka_unit_test_setup(a_sink_that_goes_on_to_say_that_it_is_there_is_waited_for, nothing_is_later),
+                cmocka_unit_test_setup(fault_02_a_sink_that_breaks_off_is_noticed_by_a_source_that_hears_nothing,
+                                       nothing_is_later),
+                cmocka_unit_test_setup(why_a_sink_failed_is_heard_behind_all_that_it_had_to_say, nothing_is_later),
+        };
+        return cmocka_run_group_tests(tests, rig_up, rig_down);
+}
