@@ -26,6 +26,7 @@ struct reading {
         const struct pool_table *pools;
         Drover__Domain *domain;
         char *nvram;
+        struct definition_bases bases;
         struct error *err;
 };
 
@@ -59,6 +60,7 @@ static int read_definition(struct reading *reading) {
         reading->nvram = definition_nvram_file(definition);
         if (reading->nvram && stat(reading->nvram, &st) == 0)
                 reading->domain->nvram_bytes = (uint64_t) st.st_size;
+        definition_bases_read(definition, &reading->bases);
         definition_free(definition);
         return r;
 }
@@ -159,7 +161,8 @@ static int read_parts(struct reading *reading) {
         if (read_definition(reading) < 0 || read_state(reading, &state) < 0 || read_journal(reading) < 0)
                 return -1;
         bool active = state != VIR_DOMAIN_SHUTOFF && state != VIR_DOMAIN_CRASHED;
-        collect_disks(reading->handle, reading->pools, active, *reading->domain->held_by_job, reading->domain);
+        collect_disks(reading->handle, reading->pools, &reading->bases, active, *reading->domain->held_by_job,
+                      reading->domain);
         version_of_domain(reading->domain, reading->nvram);
         if (read_managed_save(reading) < 0 || read_snapshots(reading) < 0 || read_checkpoints(reading) < 0)
                 return -1;
@@ -171,6 +174,7 @@ static int read_domain(virDomainPtr handle, struct journal *journal, const struc
         _cleanup_(free_domain) Drover__Domain *domain = new_domain();
         struct reading reading = {.handle = handle, .journal = journal, .pools = pools, .domain = domain, .err = err};
         int r = read_parts(&reading);
+        definition_bases_fini(&reading.bases);
         free(reading.nvram);
         if (r < 0)
                 return error_prefix(err, "%s", virDomainGetName(handle));

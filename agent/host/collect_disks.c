@@ -67,6 +67,51 @@ static void add_chain(Drover__Domain *domain, Drover__Disk *disk, bool active) {
                      disk->backing_chain[0]);
 }
 
+// By either name, as far as it is there to be asked.
+static bool is_one_file(const char *path, const char *other_path) {
+        struct sharing_image one, other;
+        if (strcmp(path, other_path) == 0)
+                return true;
+        return reach_answers(path) && reach_answers(other_path) && sharing_image_of(path, &one) &&
+               sharing_image_of(other_path, &other) && one.device == other.device && one.inode == other.inode;
+}
+
+static void add_base(Drover__Disk *disk, const char *path) {
+        for (size_t i = 0; i < disk->n_backing_chain; i++)
+                if (is_one_file(disk->backing_chain[i], path))
+                        return;
+        disk->backing_chain = memory_grow(disk->backing_chain, disk->n_backing_chain + 1, sizeof(*disk->backing_chain));
+        disk->backing_chain[disk->n_backing_chain++] = memory_string(path);
+}
+
+// What is copied or converted is what the image says that it lies over. Where the definition says otherwise, the guest
+// sees something else; nobody may take away either.
+static void add_named(Drover__Domain *domain, Drover__Disk *disk, const struct definition_bases *bases) {
+        const size_t own = disk->n_backing_chain;
+        size_t depth = 0;
+        bool same = true;
+        for (unsigned i = 0; i < bases->n; i++) {
+                const struct definition_base *base = &bases->items[i];
+                if (strcmp(base->target, disk->target) != 0)
+                        continue;
+                if (!*base->path) {
+                        same = same && depth == own;
+                        continue;
+                }
+                same = same && depth < own && is_one_file(disk->backing_chain[depth], base->path);
+                depth++;
+                if (base->path[0] == '/')
+                        add_base(disk, base->path);
+        }
+        if (same)
+                return;
+        _cleanup_(free_p) char *hint =
+                memory_format("let both say the same: virsh edit %s, and qemu-img rebase -u -b BASE -F FORMAT %s",
+                              domain->name, disk->path);
+        obstacle_add(domain, "backing-named", hint,
+                     "disk %s: the definition and the image do not agree on what it is laid over", disk->target);
+}
+
 static void add_image_obstacle(Drover__Domain *domain, const Drover__Disk *disk, const struct error *why) {
         bool missing = why->code == ERROR_NOT_FOUND;
         _cleanup_(free_p) char *hint =
@@ -79,7 +124,8 @@ static void add_image_obstacle(Drover__Domain *domain, const Drover__Disk *disk,
         obstacle_add(domain, missing ? "image-missing" : "image", hint, "disk %s: %s", disk->target, why->message);
 }
 
-static void measure_file(Drover__Domain *domain, Drover__Disk *disk, bool active, bool fenced) {
+static void measure_file(Drover__Domain *domain, Drover__Disk *disk, const struct definition_bases *bases, bool active,
+                         bool fenced) {
         struct image image;
         struct error error = ERROR_INIT;
         if (image_inspect_at(AT_FDCWD, disk->path, disk->format, &image, &error) < 0) {
@@ -95,6 +141,7 @@ static void measure_file(Drover__Domain *domain, Drover__Disk *disk, bool active
         add_header_obstacles(domain, disk, &image);
         if (image.has_backing)
                 add_chain(domain, disk, active);
+        add_named(domain, disk, bases);
 }
 
 // All of a device is taken, and nothing stands in front of the guest's disk.
@@ -135,8 +182,8 @@ static void look_for_job(virDomainPtr handle, Drover__Domain *domain, const Drov
         obstacle_add(domain, "block-job", hint, "disk %s: a block job of libvirt is running", disk->target);
 }
 
-void collect_disks(virDomainPtr handle, const struct pool_table *pools, bool active, bool fenced,
-                   Drover__Domain *domain) {
+void collect_disks(virDomainPtr handle, const struct pool_table *pools, const struct definition_bases *bases,
+                   bool active, bool fenced, Drover__Domain *domain) {
         for (size_t i = 0; i < domain->n_disks; i++) {
                 Drover__Disk *disk = domain->disks[i];
                 if (!*disk->type) // an empty drive
@@ -151,7 +198,7 @@ void collect_disks(virDomainPtr handle, const struct pool_table *pools, bool act
                 if (*disk->path && (block || device_is(disk->path)))
                         measure_device(domain, disk);
                 else if (file && *disk->path)
-                        measure_file(domain, disk, active, fenced);
+                        measure_file(domain, disk, bases, active, fenced);
                 else if (!file && !block)
                         measure_other(handle, disk);
                 if (active && strcmp(disk->device, "disk") == 0)

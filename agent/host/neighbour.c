@@ -66,10 +66,9 @@ static int add(struct neighbours *neighbours, const struct pool_table *pools, co
                 return -1;
         resolve(pools, domain);
         neighbours->items = memory_grow(neighbours->items, neighbours->n + 1, sizeof(*neighbours->items));
-        neighbours->items[neighbours->n++] = (struct neighbour){
-                .definition = steal(&domain),
-                .nvram = definition_nvram_file(definition),
-        };
+        struct neighbour *neighbour = &neighbours->items[neighbours->n++];
+        *neighbour = (struct neighbour){.definition = steal(&domain), .nvram = definition_nvram_file(definition)};
+        definition_bases_read(definition, &neighbour->bases);
         return 0;
 }
 
@@ -121,6 +120,7 @@ int neighbours_read(virConnectPtr conn, const char *except_uuid, struct neighbou
 void neighbours_fini(struct neighbours *neighbours) {
         for (unsigned i = 0; i < neighbours->n; i++) {
                 proto_free((ProtobufCMessage *) neighbours->items[i].definition);
+                definition_bases_fini(&neighbours->items[i].bases);
                 free(neighbours->items[i].nvram);
         }
         free(neighbours->items);
@@ -236,18 +236,48 @@ static enum over disk_is_over(struct question *question, const Drover__Disk *dis
         return over;
 }
 
+// Named by the definition. What is below it in turn, its own header tells.
+static enum over base_is_over(struct question *question, const struct definition_base *base) {
+        struct image_chain chain;
+        if (!*base->path || base->remote)
+                return OVER_NOT;
+        if (base->path[0] != '/') {
+                _cleanup_(free_p) char *why = memory_format("%s is no plain name of a file", base->path);
+                return unknown(question, why);
+        }
+        if (same_file(question, base->path))
+                return OVER_YES;
+        if (*base->format && strcmp(base->format, "qcow2") != 0) // what is in it is no header (fault 34)
+                return OVER_NOT;
+        image_chain_read(base->path, "qcow2", &chain);
+        enum over over = chain_is_over(question, &chain, base->path);
+        image_chain_fini(&chain);
+        return over;
+}
+
+static enum over images_are_over(struct question *question, const struct neighbour *neighbour) {
+        enum over most = OVER_NOT;
+        for (size_t k = 0; k < neighbour->definition->n_disks; k++) {
+                enum over over = disk_is_over(question, neighbour->definition->disks[k]);
+                most = over > most ? over : most;
+        }
+        for (unsigned k = 0; k < neighbour->bases.n; k++) {
+                enum over over = base_is_over(question, &neighbour->bases.items[k]);
+                most = over > most ? over : most;
+        }
+        return most;
+}
+
 // As its own or through one of its own.
 static enum over uses(struct question *question, const struct neighbour *neighbour) {
-        enum over most = OVER_NOT;
         if (neighbour->nvram && same_file(question, neighbour->nvram))
                 return OVER_YES;
         for (size_t k = 0; k < neighbour->definition->n_disks; k++) {
                 const Drover__Disk *disk = neighbour->definition->disks[k];
-                bool own = disk->path[0] && strcmp(disk->type, "network") != 0 && same_file(question, disk->path);
-                enum over over = own ? OVER_YES : disk_is_over(question, disk);
-                most = over > most ? over : most;
+                if (disk->path[0] && strcmp(disk->type, "network") != 0 && same_file(question, disk->path))
+                        return OVER_YES;
         }
-        return most;
+        return images_are_over(question, neighbour);
 }
 
 int neighbours_based_on(const struct neighbours *neighbours, struct journal *journal, const char *path,
@@ -255,12 +285,9 @@ int neighbours_based_on(const struct neighbours *neighbours, struct journal *jou
         _cleanup_(question_fini) struct question question;
         _cleanup_(held_images_fini) struct held_images held = {0};
         question_init(&question, journal, path);
-        for (unsigned i = 0; i < neighbours->n; i++) {
-                const Drover__Domain *definition = neighbours->items[i].definition;
-                for (size_t k = 0; k < definition->n_disks; k++)
-                        if (disk_is_over(&question, definition->disks[k]) != OVER_NOT)
-                                return 1;
-        }
+        for (unsigned i = 0; i < neighbours->n; i++)
+                if (images_are_over(&question, &neighbours->items[i]) != OVER_NOT)
+                        return 1;
         if (held_images_read(journal, &held, err) < 0)
                 return -1;
         for (unsigned i = 0; i < held.n; i++)

@@ -5,12 +5,14 @@
  * inactive definition and, while they run, from the live one as well. Read afresh by each step that asks. Workers only.
  */
 #include "agent/host/connection.h"
+#include "agent/host/definition_bases.h"
 #include "agent/journal/journal.h"
 #include "proto/codec.h"
 
 struct neighbour {
-        Drover__Domain *definition; // name, uuid, disks with `path` resolved, interfaces; owned
-        char *nvram;                // NULL: none
+        Drover__Domain *definition;    // name, uuid, disks with `path` resolved, interfaces; owned
+        struct definition_bases bases; // what the definition lays its images over, beside what they say themselves
+        char *nvram;                   // NULL: none
 };
 struct neighbours {
         struct neighbour *items; // a running VM stands here twice

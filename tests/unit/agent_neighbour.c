@@ -46,12 +46,24 @@ static void write_over(const struct scene *scene, const char *name, const char *
 }
 
 // A VM "over" with one qcow2.
-static void define_over(struct scene *scene, const char *file) {
+static void define_over_named(struct scene *scene, const char *file, const char *backing) {
         _cleanup_(free_p) char *disk =
                 memory_format("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
-                              "<source file='%s/%s'/><target dev='vda' bus='virtio'/></disk>",
-                              scene->images, file);
+                              "<source file='%s/%s'/>%s<target dev='vda' bus='virtio'/></disk>",
+                              scene->images, file, backing);
         scene_define(scene, "over", OVER_UUID, "52:54:00:00:00:02", disk);
+}
+
+static void define_over(struct scene *scene, const char *file) {
+        define_over_named(scene, file, "");
+}
+
+// The same, whose definition says itself what the image is laid over.
+static void define_over_base(struct scene *scene, const char *base, const char *format) {
+        _cleanup_(free_p) char *backing = memory_format(
+                "<backingStore type='file'><format type='%s'/><source file='%s/%s'/><backingStore/></backingStore>",
+                format, scene->images, base);
+        define_over_named(scene, "over.qcow2", backing);
 }
 
 static struct scene *with_erp(void **state) {
@@ -85,6 +97,16 @@ static void assert_refused(struct scene *scene, const char *start, const char *e
         assert_true(scene->err.n_hints > 0);
         assert_int_equal(scene_holds(scene, SCENE_JOB, 0), 0);
         assert_true(scene_has(scene, "erp.raw", "system"));
+}
+
+static bool is_base(struct scene *scene, const char *name) {
+        struct neighbours neighbours = {0};
+        _cleanup_(free_p) char *path = scene_path(scene, name);
+        scene_must(scene, neighbours_read(scene->conn, "", &neighbours, &scene->err));
+        int base = neighbours_based_on(&neighbours, scene->journal, path, &scene->err);
+        neighbours_fini(&neighbours);
+        assert_true(base >= 0);
+        return base;
 }
 
 // ---- images in their places
@@ -150,6 +172,68 @@ static void a_vm_whose_image_was_removed_holds_up_nobody(void **state) {
         assert_true(scene_has(scene, ".drover/job1.vda.held", "system"));
 }
 
+// ---- what the definition says itself
+
+static void both_what_the_image_and_what_the_definition_name_is_in_use(void **state) {
+        struct scene *scene = with_erp(state);
+        scene_write(scene, "base.raw", "base");
+        write_over(scene, "over.qcow2", "base.raw", "raw");
+        define_over_base(scene, "erp.raw", "raw");
+        assert_refused(scene, "", " is used by over as well");
+        assert_true(is_base(scene, "erp.raw") && is_base(scene, "base.raw"));
+        assert_false(is_base(scene, "erp-data.raw"));
+}
+
+static void what_lies_below_what_the_definition_names_is_in_use(void **state) {
+        struct scene *scene = with_erp(state);
+        write_over(scene, "over.qcow2", "", "");
+        write_over(scene, "middle", "erp.raw", "raw");
+        define_over_base(scene, "middle", "qcow2");
+        assert_refused(scene, "", " is used by over as well");
+}
+
+static void fault_34_what_a_guest_wrote_into_a_raw_base_is_no_header(void **state) {
+        struct scene *scene = with_erp(state);
+        write_over(scene, "over.qcow2", "middle", "raw");
+        write_over(scene, "middle", "erp.raw", "raw");
+        define_over_base(scene, "middle", "raw");
+        assert_false(is_base(scene, "erp.raw"));
+        scene_must(scene, fence(scene));
+}
+
+// Whether a move of "over" is told that the definition and the image say otherwise, and what the image depends on then.
+static void assert_told(struct scene *scene, bool otherwise, size_t n_bases) {
+        Drover__Domain *domain = NULL;
+        bool said = false;
+        scene_must(scene, collect_domain_by_uuid(scene->conn, OVER_UUID, scene->journal, &domain, &scene->err));
+        for (size_t i = 0; i < domain->n_obstacles; i++)
+                said = said ||
+                       (strcmp(domain->obstacles[i]->code, "backing-named") == 0 &&
+                        strcmp(domain->obstacles[i]->message,
+                               "disk vda: the definition and the image do not agree on what it is laid over") == 0);
+        assert_int_equal(said, otherwise);
+        assert_int_equal(domain->disks[0]->n_backing_chain, n_bases);
+        proto_free(&domain->base);
+}
+
+static void a_definition_that_says_otherwise_than_the_image_is_an_obstacle(void **state) {
+        struct scene *scene = with_erp(state);
+        scene_write(scene, "base.raw", "base");
+        write_over(scene, "over.qcow2", "base.raw", "raw");
+        define_over(scene, "over.qcow2");
+        assert_told(scene, false, 1);
+        define_over_base(scene, "base.raw", "raw");
+        assert_told(scene, false, 1);
+        define_over_base(scene, "erp.raw", "raw");
+        assert_told(scene, true, 2);
+        define_over_named(scene, "over.qcow2", "<backingStore/>");
+        assert_told(scene, true, 1);
+        write_over(scene, "over.qcow2", "", "");
+        assert_told(scene, false, 0);
+        define_over_base(scene, "erp.raw", "raw");
+        assert_told(scene, true, 1);
+}
+
 // ---- images that a job has put out of reach
 
 // Another job moves "over" away; its image is laid over that of erp.
@@ -173,16 +257,6 @@ static void retire(struct scene *scene, const struct custody *custody, bool purg
 static void release(struct scene *scene, const struct custody *custody) {
         Drover__MoveRelease request = DROVER__MOVE_RELEASE__INIT;
         scene_must(scene, custody_release(custody, &request, &scene->err));
-}
-
-static bool is_base(struct scene *scene, const char *name) {
-        struct neighbours neighbours = {0};
-        _cleanup_(free_p) char *path = scene_path(scene, name);
-        scene_must(scene, neighbours_read(scene->conn, "", &neighbours, &scene->err));
-        int base = neighbours_based_on(&neighbours, scene->journal, path, &scene->err);
-        neighbours_fini(&neighbours);
-        assert_true(base >= 0);
-        return base;
 }
 
 static void a_base_is_one_while_what_is_over_it_is_fenced_and_when_that_is_back(void **state) {
@@ -389,6 +463,10 @@ int main(void) {
                 TEST(what_a_fence_would_refuse_is_told_before_anything_is_stopped_for_it),
                 TEST(a_disk_that_is_not_mounted_may_hold_what_is_laid_over_anything),
                 TEST(a_vm_whose_image_was_removed_holds_up_nobody),
+                TEST(both_what_the_image_and_what_the_definition_name_is_in_use),
+                TEST(what_lies_below_what_the_definition_names_is_in_use),
+                TEST(fault_34_what_a_guest_wrote_into_a_raw_base_is_no_header),
+                TEST(a_definition_that_says_otherwise_than_the_image_is_an_obstacle),
                 TEST(a_base_is_one_while_what_is_over_it_is_fenced_and_when_that_is_back),
                 TEST(a_base_is_one_until_what_is_over_it_is_purged),
                 TEST(what_is_held_and_cannot_be_found_may_be_laid_over_anything),
