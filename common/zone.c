@@ -107,7 +107,7 @@ static bool read_zone(const uint8_t *bytes, size_t length, struct zone *zone) {
 static int check_name(const char *name, struct error *err) {
         size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/");
         if (name[length] == '\0' && length <= ZONE_NAME_MAX && name[0] != '/' && name[0] != '-' &&
-            (length == 0 || name[length - 1] != '/'))
+            !strstr(name, "//") && (length == 0 || name[length - 1] != '/'))
                 return 0;
         error_set(err, ERROR_INVALID, "\"%.60s\" is not a time zone", name);
         error_hint(err, "for example: Europe/Paris");

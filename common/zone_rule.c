@@ -1,56 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Summer time by rule; see zone_rule.h. Days are counted from 1970-01-01 in the proleptic Gregorian calendar. */
+/* Summer time by rule; see zone_rule.h. */
 #include "common/zone_rule.h"
+#include "common/civil.h"
 
 #include <stddef.h>
 
-#define DAY_SECONDS 86400
-
-// ---- the calendar
-
-static bool is_leap(int64_t year) {
-        return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-}
-
-static int month_days(int64_t year, int month) {
-        static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-        return days[month - 1] + (month == 2 && is_leap(year));
-}
-
-static int64_t floor_div(int64_t value, int64_t by) {
-        return value / by - (value % by < 0);
-}
-
-static int64_t year_begin(int64_t year) { // in days
-        int64_t before = year - 1;
-        return (year - 1970) * 365 + (floor_div(before, 4) - floor_div(before, 100) + floor_div(before, 400)) -
-               (1969 / 4 - 1969 / 100 + 1969 / 400);
-}
-
-static int64_t year_of(int64_t seconds) {
-        int64_t day = floor_div(seconds, DAY_SECONDS), year = 1970 + floor_div(day * 400, 146097);
-        while (year_begin(year) > day)
-                year--;
-        while (year_begin(year + 1) <= day)
-                year++;
-        return year;
-}
-
-// 0 is Sunday; 1970-01-01 was a Thursday.
-static int weekday(int64_t day) {
-        return (int) (((day + 4) % 7 + 7) % 7);
-}
-
 static int64_t turn_day(const struct zone_turn *turn, int64_t year) {
-        int64_t day = year_begin(year);
+        int64_t day = civil_days(year, 1, 1);
         if (turn->kind == ZONE_DAY_OF_YEAR)
                 return day + turn->day;
         if (turn->kind == ZONE_JULIAN) // counts no 29th of February
-                return day + turn->day - 1 + (is_leap(year) && turn->day > 59);
-        for (int month = 1; month < turn->month; month++)
-                day += month_days(year, month);
-        int64_t at = day + (turn->day - weekday(day) + 7) % 7 + (turn->week - 1) * 7;
-        return at >= day + month_days(year, turn->month) ? at - 7 : at; // week 5: the last one
+                return day + turn->day - 1 + (civil_is_leap(year) && turn->day > 59);
+        day = civil_days(year, turn->month, 1);
+        int64_t at = day + (turn->day + 6 - civil_weekday(day)) % 7 + (turn->week - 1) * 7;
+        return at >= day + civil_month_days(year, turn->month) ? at - 7 : at; // week 5: the last one
 }
 
 // ---- parsing
@@ -142,16 +105,16 @@ bool zone_rule_parse(const char *text, struct zone_rule *ret) {
 // ---- asking
 
 static int64_t summer_begins(const struct zone_rule *rule, int64_t year) {
-        return turn_day(&rule->begin, year) * DAY_SECONDS + rule->begin.seconds - rule->standard;
+        return turn_day(&rule->begin, year) * CIVIL_DAY + rule->begin.seconds - rule->standard;
 }
 
 static int64_t summer_ends(const struct zone_rule *rule, int64_t year) {
-        return turn_day(&rule->end, year) * DAY_SECONDS + rule->end.seconds - rule->summer;
+        return turn_day(&rule->end, year) * CIVIL_DAY + rule->end.seconds - rule->summer;
 }
 
 // The newest turn at or before `at` decides: south of the equator summer goes over the end of the year.
 int32_t zone_rule_offset(const struct zone_rule *rule, int64_t at) {
-        int64_t year = year_of(at), newest = INT64_MIN;
+        int64_t year = civil_of(at).year, newest = INT64_MIN;
         bool summer = false;
         if (!rule->has_summer)
                 return rule->standard;
@@ -170,7 +133,7 @@ int32_t zone_rule_offset(const struct zone_rule *rule, int64_t at) {
 }
 
 int64_t zone_rule_next_change(const struct zone_rule *rule, int64_t at) {
-        int64_t year = year_of(at), next = INT64_MAX;
+        int64_t year = civil_of(at).year, next = INT64_MAX;
         if (!rule->has_summer)
                 return INT64_MAX;
         for (int64_t y = year - 1; y <= year + 2; y++) {
