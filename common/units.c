@@ -93,8 +93,18 @@ int units_parse_rate(const char *text, uint64_t *ret_bytes_per_second, struct er
                                  "\"%.40s\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full", text);
         if (rate == 0)
                 return error_set(err, ERROR_INVALID, "a rate of 0 would never end: write full for no limit");
+        if (units_check_rate(rate, err) < 0)
+                return -1;
         *ret_bytes_per_second = rate;
         return 0;
+}
+
+int units_check_rate(uint64_t bytes_per_second, struct error *err) {
+        char text[UNITS_TEXT_MAX];
+        if (bytes_per_second == 0 || bytes_per_second >= UNITS_RATE_LEAST)
+                return 0;
+        return error_set(err, ERROR_INVALID, "a rate of %s is too slow: the least is 16kbit",
+                         units_format_rate(bytes_per_second, text));
 }
 
 int units_parse_duration(const char *text, uint64_t *ret_seconds, struct error *err) {

@@ -45,6 +45,7 @@ struct asking {
         struct source *source;
         const struct coding *coding; // whose channels tell how the network does
         struct recalled *recalled;
+        struct rate *rate;
         pthread_mutex_t mutex; // of what follows
         pthread_cond_t changed;
         struct worth worth;
@@ -73,7 +74,11 @@ static int post(struct asking *asking, const struct batch *batch, struct error *
         names.blocks = list;
         envelope.body_case = DROVER__DATA_ENVELOPE__BODY_NAMES;
         envelope.names = &names;
-        return batch->n == 0 ? 0 : talk_post(asking->talk, &envelope, err);
+        if (batch->n == 0)
+                return 0;
+        if (rate_wait(asking->rate, drover__data_envelope__get_packed_size(&envelope), asking->flow, err) < 0)
+                return -1;
+        return talk_post(asking->talk, &envelope, err);
 }
 
 // Says what has been gathered. Called with the mutex held, which is given up meanwhile.
@@ -423,7 +428,7 @@ static void asking_free(struct asker *asker) {
 static const struct asker_ops ops = {.offer = offer, .answer = answer, .settle = settle, .free = asking_free};
 
 struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, const struct coding *coding,
-                         struct recalled *recalled) {
+                         struct recalled *recalled, struct rate *rate) {
         struct asking *asking = new (struct asking);
         asking->asker.ops = &ops;
         asking->flow = flow;
@@ -431,6 +436,7 @@ struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *so
         asking->source = source;
         asking->coding = coding;
         asking->recalled = recalled;
+        asking->rate = rate;
         worth_init(&asking->worth, recalled_link(recalled));
         for (unsigned i = 0; i < READERS_THREADS; i++)
                 asking->hands[i] = UINT64_MAX;

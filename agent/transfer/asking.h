@@ -8,6 +8,7 @@
 #include "agent/blocks/source.h"
 #include "agent/transfer/asker.h"
 #include "agent/transfer/coding.h"
+#include "agent/transfer/rate.h"
 #include "agent/transfer/recall.h"
 #include "agent/transfer/talk.h"
 
@@ -15,6 +16,6 @@
 #define ASKING_BATCH 8u   // blocks in a message
 
 // The source is asked from the readers' threads. free it by its ops.
-// `recalled` keeps what the link takes for the next attempt.
+// `recalled` keeps what the link takes for the next attempt. What is asked counts as sent, at the rate.
 struct asker *asking_new(struct flow *flow, struct talk *talk, struct source *source, const struct coding *coding,
-                         struct recalled *recalled);
+                         struct recalled *recalled, struct rate *rate);

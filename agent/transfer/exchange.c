@@ -334,7 +334,7 @@ void exchange_run(struct transfers *transfers, struct running *running, const st
         running->order = order;
         running->flow = flow;
         rate_init(&running->rate, order->rate, flow->clock);
-        atomic_store(&flow->rate, order->rate);
+        atomic_store(&flow->rate, rate_now(&running->rate));
         pthread_mutex_lock(&transfers->mutex);
         running->next = transfers->running;
         transfers->running = running;
@@ -359,7 +359,7 @@ bool transfers_set_rate(struct transfers *transfers, const char *job, const char
                 if (strcmp(ticket->job, job) != 0 || strcmp(ticket->disk, disk) != 0)
                         continue;
                 rate_set(&running->rate, bytes_per_second);
-                atomic_store(&running->flow->rate, bytes_per_second);
+                atomic_store(&running->flow->rate, rate_now(&running->rate));
                 found = true;
         }
         pthread_mutex_unlock(&transfers->mutex);

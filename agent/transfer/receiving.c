@@ -11,7 +11,7 @@
 DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 DEFINE_CLEANUP(decoder_free, struct decoder *)
 
-// Compressed bytes taken off the connection at a time.
+// Bytes taken off the connection at a time: what a peer may take CHANNEL_FRAME_MS for.
 #define PORTION (64u << 10)
 
 struct stream {
@@ -79,8 +79,11 @@ static int check_block(const struct flow *flow, const Drover__DataBlock *block, 
 static int read_plain(struct stream *stream, struct parcel *parcel, struct error *err) {
         struct grains_run run;
         for (size_t at = 0; grains_next(&parcel->grains, (size_t) parcel->length, true, &at, &run);)
-                if (channel_read(stream->channel, parcel->buffer + run.begin, run.end - run.begin, err) < 0)
-                        return -1;
+                for (size_t n; run.begin < run.end; run.begin += n) {
+                        n = run.end - run.begin < PORTION ? run.end - run.begin : PORTION;
+                        if (channel_read(stream->channel, parcel->buffer + run.begin, n, err) < 0)
+                                return -1;
+                }
         return 0;
 }
 

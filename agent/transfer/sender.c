@@ -69,7 +69,7 @@ static int hear_have(struct sender *sender, const Drover__DataHave *have, struct
         struct readers *readers = &sender->readers;
         if (have->last && have->has_other && !readers->asker)
                 readers->asker = asking_new(&sender->copy.flow, &sender->talk, readers->source, &sender->coding,
-                                            readers->recalled);
+                                            readers->recalled, &sender->running.rate);
         return have_add(readers->have, have, err);
 }
 

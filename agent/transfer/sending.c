@@ -6,7 +6,6 @@
 #include "common/fault.h"
 #include "common/units.h"
 #include <string.h>
-#include <time.h>
 
 DEFINE_CLEANUP(coder_free, struct coder *)
 
@@ -26,20 +25,10 @@ struct stream {
 
 // ---- bytes, at the rate
 static int wait_for_rate(struct stream *stream, size_t bytes, struct error *err) {
-        const struct sending *sending = stream->sending;
-        uint64_t began = 0;
-        uint32_t milliseconds;
-        while ((milliseconds = rate_take(sending->rate, bytes)) > 0) {
-                if (!began)
-                        began = coding_now_us();
-                if (flow_stopping(sending->flow))
-                        return error_set(err, ERROR_CANCELLED, "stopped");
-                if (milliseconds > FLOW_TICK_MS)
-                        milliseconds = FLOW_TICK_MS;
-                nanosleep(&(struct timespec){.tv_nsec = milliseconds * 1000000L}, NULL);
-        }
-        if (began)
-                stream->held_us += coding_now_us() - began;
+        uint64_t began = coding_now_us();
+        if (rate_wait(stream->sending->rate, bytes, stream->sending->flow, err) < 0)
+                return -1;
+        stream->held_us += coding_now_us() - began;
         return 0;
 }
 
@@ -48,7 +37,7 @@ static int send_bytes(struct stream *stream, const uint8_t *bytes, size_t length
         while (length > 0) {
                 size_t portion = rate_portion(sending->rate), most = portion ? portion : PORTION;
                 size_t n = most < length ? most : length;
-                if (portion && (wait_for_rate(stream, n, err) < 0))
+                if (portion && wait_for_rate(stream, n, err) < 0)
                         return -1;
                 if (channel_write(sending->channel, bytes, n, err) < 0 ||
                     (portion && channel_flush(sending->channel, err) < 0))

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/timetable.h"
+#include "common/units.h"
 #include "controller/job/allot.h"
 #include "controller/job/engine.h"
 #include "controller/job/recipe_parts.h"
@@ -192,6 +193,9 @@ static void make_deal(struct runner *runner, struct deal *deal) {
         size_t n_lines;
         _cleanup_(free_p) struct allot_line *lines = now_lines(runner, &n_lines);
         allot_rates(deal->transfers, deal->n, lines, n_lines);
+        for (size_t i = 0; i < deal->n; i++) // as the source would: what is shown is what it keeps to
+                if (deal->transfers[i].rate && deal->transfers[i].rate < UNITS_RATE_LEAST)
+                        deal->transfers[i].rate = UNITS_RATE_LEAST;
 }
 
 // ---- telling

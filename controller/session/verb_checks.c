@@ -3,6 +3,7 @@
 #include "controller/session/verb_checks.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
+#include "common/units.h"
 #include <string.h>
 
 #define SEARCH_MAX 200u
@@ -56,10 +57,8 @@ CHECK(vm_xml, vm_xml, vm, verb_check_vm_name)
 CHECK(vm_power, vm_power, vm, verb_check_vm_name)
 CHECK(job_show, job_show, id, name_check_job)
 CHECK(job_follow, job_follow, id, name_check_job)
-CHECK(job_set, job_set, id, name_check_job)
 CHECK(job_cancel, job_cancel, id, name_check_job)
 CHECK(job_retry, job_retry, id, name_check_job)
-CHECK(job_undo, job_undo, id, name_check_job)
 CHECK(user_remove, user_remove, name, name_check_user)
 
 int verb_check_site_list(const struct verb_call *call, struct error *err) {
@@ -112,7 +111,9 @@ int verb_check_retired_list(const struct verb_call *call, struct error *err) {
 // Pool, bridges and the new name are checked by the plan, which words its refusals by their options.
 int verb_check_vm_move(const struct verb_call *call, struct error *err) {
         const Drover__VmMove *move = call->request->vm_move;
-        return verb_check_vm_name(move->vm, err) < 0 ? -1 : verb_check_host_name(move->host, err);
+        if (verb_check_vm_name(move->vm, err) < 0 || verb_check_host_name(move->host, err) < 0)
+                return -1;
+        return units_check_rate(move->rate_bytes_per_second, err);
 }
 
 int verb_check_vm_clone(const struct verb_call *call, struct error *err) {
@@ -120,7 +121,8 @@ int verb_check_vm_clone(const struct verb_call *call, struct error *err) {
         if (!move)
                 return error_set(err, ERROR_INVALID, "a clone is asked for without saying of what");
         return verb_check_vm_name(move->vm, err) < 0 || verb_check_host_name(move->host, err) < 0 ||
-                               name_check_vm(move->new_name, err) < 0
+                               name_check_vm(move->new_name, err) < 0 ||
+                               units_check_rate(move->rate_bytes_per_second, err) < 0
                        ? -1
                        : 0;
 }
@@ -142,6 +144,8 @@ int verb_check_vm_move_many(const struct verb_call *call, struct error *err) {
         for (size_t i = 0; i < many->n_vms; i++)
                 if ((strpbrk(many->vms[i], "*?[") ? check_pattern : verb_check_vm_name)(many->vms[i], err) < 0)
                         return -1;
+        if (units_check_rate(many->move->rate_bytes_per_second, err) < 0)
+                return -1;
         return verb_check_host_name(many->move->host, err);
 }
 
@@ -162,6 +166,16 @@ int verb_check_job_list(const struct verb_call *call, struct error *err) {
         error_set(err, ERROR_INVALID, "\"%.60s\" is not the state of a job", state);
         error_hint(err, "queued, running, waiting, done, failed, cancelled or needs-operator");
         return -1;
+}
+
+int verb_check_job_set(const struct verb_call *call, struct error *err) {
+        const Drover__JobSet *set = call->request->job_set;
+        return name_check_job(set->id, err) < 0 ? -1 : units_check_rate(set->rate_bytes_per_second, err);
+}
+
+int verb_check_job_undo(const struct verb_call *call, struct error *err) {
+        const Drover__JobUndo *undo = call->request->job_undo;
+        return name_check_job(undo->id, err) < 0 ? -1 : units_check_rate(undo->rate_bytes_per_second, err);
 }
 
 int verb_check_user_invite(const struct verb_call *call, struct error *err) {

@@ -95,6 +95,24 @@ def test_fault_04_a_slow_line_starves_nothing_and_rates_change_on_the_way(lab, v
     assert defined_on(lab, HOSTS, vm) == ["nantes/kvm1"]
 
 
+def received(lab, host):
+    """Bytes that have come to this host, headers and all, as its interface counts them."""
+    return json.loads(lab.exec(host, "ip", "-json", "-statistics", "link", "show", "eth0").stdout)[0]["stats64"]["rx"]["bytes"]
+
+
+def test_a_slow_rate_is_kept_on_the_wire_and_what_is_shown_is_true(lab, vm):
+    job = start_move(lab, vm, "nantes/kvm1", "--rate", "64kbit", "--path", "direct")
+    copying(lab, job)
+    before, began = received(lab, "nantes/kvm1"), time.monotonic()
+    time.sleep(12)
+    rate = (received(lab, "nantes/kvm1") - before) / (time.monotonic() - began)
+    assert 7200 < rate < 8800 and transfer(lab, job)["rate_bytes_per_second"] == 8000, rate
+    for argv in (("vm", "move", vm, "nantes/kvm1", "--rate", "8kbit"), ("site", "set", "lyon", "--rate", "8kbit")):
+        with pytest.raises(DroverError) as caught:
+            lab.drover(*argv)
+        assert caught.value.exit == 2 and "a rate of 1.0 kB/s is too slow: the least is 16kbit" in caught.value.error["message"]
+
+
 def test_two_moves_share_a_line(lab, vm):
     other = f"{vm}-2"
     definition = lab.virsh("lyon/kvm1", "dumpxml", vm).replace(vm, other)

@@ -87,6 +87,21 @@ static void what_the_sinks_host_has_does_not_travel(void **state) {
         trial_close(&trial);
 }
 
+static void what_is_asked_keeps_to_the_rate(void **state) {
+        (void) state;
+        struct trial trial;
+        struct reuse_counts counts;
+        uint64_t bytes = 64 * MIB, begun = clock_ms(&system_clock);
+        int fd = rig_file();
+        rig_fill(fd, 0, bytes, 1);
+        trial_open(&trial, fd, copy_of(fd, bytes));
+        trial.pair.source.order.rate_bytes_per_second = 10000;
+        trial_run(&trial, &counts);
+        assert_int_equal(trial.pair.source.state.bytes_reused, bytes);
+        assert_true(clock_ms(&system_clock) - begun >= 1200); // its names take 16 KiB
+        trial_close(&trial);
+}
+
 static void only_the_grains_that_differ_travel(void **state) {
         (void) state;
         struct trial trial;
@@ -244,6 +259,7 @@ static void a_candidate_that_changes_meanwhile_harms_nothing(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_the_sinks_host_has_does_not_travel),
+                cmocka_unit_test(what_is_asked_keeps_to_the_rate),
                 cmocka_unit_test(only_the_grains_that_differ_travel),
                 cmocka_unit_test(zeros_where_the_candidate_has_something_stay_holes),
                 cmocka_unit_test(what_stood_there_before_is_gone),

@@ -65,9 +65,9 @@ static void rates_are_bits_by_1000_or_bytes_by_1024(void **state) {
         accepts(units_parse_rate, "40Mbit", 5000000);
         accepts(units_parse_rate, "1Gbit", 125000000);
         accepts(units_parse_rate, "100mbit", 12500000);
-        accepts(units_parse_rate, "8kbit", 1000);
+        accepts(units_parse_rate, "16kbit", UNITS_RATE_LEAST);
         accepts(units_parse_rate, "5M", 5242880);
-        accepts(units_parse_rate, "1K", 1024);
+        accepts(units_parse_rate, "2K", 2048);
         accepts(units_parse_rate, "full", 0);
 }
 
@@ -80,6 +80,8 @@ static void rates_of_zero_overflow_or_trailing_text_are_refused(void **state) {
         refuses(units_parse_rate, "40", "\"40\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full");
         refuses(units_parse_rate, "5m", "\"5m\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full");
         refuses(units_parse_rate, "-5M", "\"-5M\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full");
+        refuses(units_parse_rate, "15kbit", "a rate of 1.9 kB/s is too slow: the least is 16kbit");
+        refuses(units_parse_rate, "1K", "a rate of 1.0 kB/s is too slow: the least is 16kbit");
         refuses(units_parse_rate, "999999999999999Gbit", "\"999999999999999Gbit\" is too large for a rate");
         refuses(units_parse_rate, "18446744073709551616Mbit", "\"18446744073709551616Mbit\" is too large for a rate");
 }

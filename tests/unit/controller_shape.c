@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/units.h"
 #include "played.h"
 
 #define WEB "dddddddd-dddd-4ddd-8ddd-dddddddddddd"
@@ -103,6 +104,14 @@ static void a_jobs_own_rate_is_changed_kept_and_taken_away(void **state) {
         Drover__JobRecord *record = record_of(job);
         assert_int_equal(record->rate_bytes_per_second, 0);
         proto_free(&record->base);
+}
+
+static void what_is_shown_of_a_share_too_small_is_what_is_kept_to(void **state) {
+        (void) state;
+        char job[33];
+        begin_move("erp", "nantes/kvm2", 7, job); // as a database that was written by hand may say
+        assert_int_equal(ordered(job, "send-vda"), UNITS_RATE_LEAST);
+        assert_int_equal(shown_rate(job), UNITS_RATE_LEAST);
 }
 
 static void a_job_without_transfers_has_no_rate(void **state) {
@@ -237,6 +246,7 @@ int main(void) {
                 PLAYED_TEST(the_hour_turns_while_a_transfer_runs),
                 PLAYED_TEST(transfers_that_come_and_go_share_the_line),
                 PLAYED_TEST(a_jobs_own_rate_is_changed_kept_and_taken_away),
+                PLAYED_TEST(what_is_shown_of_a_share_too_small_is_what_is_kept_to),
                 PLAYED_TEST(a_job_without_transfers_has_no_rate),
                 PLAYED_TEST(a_source_that_keeps_to_another_rate_is_told_again),
                 PLAYED_TEST(after_the_link_was_away_the_rate_is_told_again),

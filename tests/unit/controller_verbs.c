@@ -628,6 +628,52 @@ static void a_pattern_finds_only_what_the_operator_may_touch(void **state) {
         member_fini(&nantes);
 }
 
+static void a_rate_that_no_transfer_keeps_to_is_refused(void **state) {
+        (void) state;
+        static const char *const why = "a rate of 1.0 kB/s is too slow: the least is 16kbit";
+        struct peer peer;
+        scene_start();
+        struct member bob = new_user("bob", ROLE_OPERATOR, "");
+        log_in(&peer, &bob);
+        Drover__VmMove move = DROVER__VM_MOVE__INIT;
+        char *vms[] = {(char *) "*"};
+        move.vm = (char *) "erp";
+        move.host = (char *) "lyon/kvm1";
+        move.new_name = (char *) "erp-2";
+        move.rate_bytes_per_second = 1000;
+        {
+                REQUEST(vm_move, VM_MOVE, vm_move, VmMove)
+                verb = move;
+                assert_refused(ask(&peer, &request), ERROR_INVALID, why);
+        }
+        {
+                REQUEST(vm_clone, VM_CLONE, vm_clone, VmClone)
+                verb.move = &move;
+                assert_refused(ask(&peer, &request), ERROR_INVALID, why);
+        }
+        {
+                REQUEST(vm_move_many, VM_MOVE_MANY, vm_move_many, VmMoveMany)
+                verb.move = &move;
+                verb.vms = vms;
+                verb.n_vms = 1;
+                assert_refused(ask(&peer, &request), ERROR_INVALID, why);
+        }
+        {
+                REQUEST(job_set, JOB_SET, job_set, JobSet)
+                verb.id = (char *) "abcdefghij";
+                verb.rate_bytes_per_second = 1000;
+                assert_refused(ask(&peer, &request), ERROR_INVALID, why);
+        }
+        {
+                REQUEST(job_undo, JOB_UNDO, job_undo, JobUndo)
+                verb.id = (char *) "abcdefghij";
+                verb.rate_bytes_per_second = 1000;
+                assert_refused(ask(&peer, &request), ERROR_INVALID, why);
+        }
+        hang_up(&peer);
+        member_fini(&bob);
+}
+
 static void an_invitation_makes_its_site_and_is_listed_until_it_is_used(void **state) {
         (void) state;
         struct peer peer;
@@ -790,6 +836,7 @@ int main(void) {
                 SCENE_TEST(a_list_that_is_longer_than_a_frame_comes_in_parts),
                 SCENE_TEST(sites_are_made_changed_shown_and_removed),
                 SCENE_TEST(a_pattern_finds_only_what_the_operator_may_touch),
+                SCENE_TEST(a_rate_that_no_transfer_keeps_to_is_refused),
                 SCENE_TEST(an_invitation_makes_its_site_and_is_listed_until_it_is_used),
                 SCENE_TEST(invitations_are_shown_and_taken_back),
                 SCENE_TEST(a_removed_user_is_cut_at_once_and_who_removes_himself_is_told),
