@@ -8,7 +8,7 @@
  *
  * Deadlines: channel_set_deadline() bounds a phase (handshake, hello) as a whole. Without one, CHANNEL_IDLE_MS
  * in which nothing arrives on any stream of the flow end it (both ends say on the conversation that they are alive),
- * and so does a frame or a block that takes CHANNEL_FRAME_MS (a peer that sends a byte a second, fault 3).
+ * and so does a frame, or 64 KiB of a block, that takes CHANNEL_FRAME_MS (a peer that sends a byte a second, fault 3).
  */
 #include "agent/transfer/delivered.h"
 #include "agent/transfer/flow.h"

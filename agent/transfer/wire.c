@@ -87,7 +87,7 @@ static int check_time(struct wire *wire, uint64_t since, bool ready) {
         if (!wire->deadline && !ready && now > since && now - since >= CHANNEL_IDLE_MS)
                 return end_wait(wire, ERROR_TIMEOUT, "nothing has arrived for %u seconds", CHANNEL_IDLE_MS / 1000);
         if (wire->unit_began && now - wire->unit_began >= CHANNEL_FRAME_MS)
-                return end_wait(wire, ERROR_TIMEOUT, "the peer is too slow: a block took more than 5 minutes");
+                return end_wait(wire, ERROR_TIMEOUT, "the peer is too slow: 64 KiB took more than 5 minutes");
         return 0;
 }
 

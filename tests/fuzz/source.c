@@ -370,19 +370,22 @@ static void fuzz_asking(struct line *line, struct flow *flow) {
         struct recall *recall = recall_new();
         struct recalled *recalled = recall_take(recall, "k3f7", "vda", NULL);
         struct coding coding = {0};
+        struct rate rate;
+        rate_init(&rate, 0, &line_clock);
         memset(&asked, 0, sizeof asked);
         flow_set_pipeline(flow, pipeline_new(PARCELS));
         atomic_store(&flow->rate, 1u << 20); // everything is asked
         talk_init(&asked.talk, flow, NULL, "the sink");
         source_init(&asked.source, &source_ops, IMAGE);
         asked.flow = flow;
-        asked.asker = asking_new(flow, &asked.talk, &asked.source, &coding, recalled);
+        asked.asker = asking_new(flow, &asked.talk, &asked.source, &coding, recalled, &rate);
         bool good = true;
         while (good && !line_ended(line))
                 good = one_step(line);
         check_settled(good);
         asked.asker->ops->free(asked.asker);
         talk_fini(&asked.talk);
+        rate_fini(&rate);
         recalled_free(recalled);
         recall_free(recall);
 }
