@@ -412,15 +412,25 @@ int hold_file_remove_aside(const struct hold *hold, uint64_t *ret_bytes, struct 
         return 0;
 }
 
+// Opens the sides; 1: there is a file of the hold's name, and *ret_same tells whether it has this identity; 0: none.
+static int look_in_place(struct sides *sides, const struct hold *hold, const char *identity, bool *ret_same,
+                         struct error *err) {
+        char present[HOLD_IDENTITY_MAX];
+        if (sides_init(sides, hold, LOOK, err) < 0)
+                return -1;
+        int found = identify(sides->directory.fd, hold->name, present, err);
+        if (found > 0)
+                *ret_same = strcmp(present, identity) == 0;
+        return found;
+}
+
 int hold_file_remove_in_place(const struct hold *hold, const char *identity, struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
-        char present[HOLD_IDENTITY_MAX];
-        if (sides_init(&sides, hold, LOOK, err) < 0)
-                return -1;
-        int found = identify(sides.directory.fd, hold->name, present, err);
+        bool same = false;
+        int found = look_in_place(&sides, hold, identity, &same, err);
         if (found <= 0)
                 return found;
-        if (strcmp(present, identity) != 0)
+        if (!same)
                 return error_set(err, ERROR_CONFLICT, "%s/%s is not the file that job %s made: it was left alone",
                                  hold->directory, hold->name, hold->job);
         if (unlinkat(sides.directory.fd, hold->name, 0) < 0)
@@ -430,15 +440,11 @@ int hold_file_remove_in_place(const struct hold *hold, const char *identity, str
 
 int hold_file_take_back(const struct hold *hold, const char *identity, struct error *err) {
         _cleanup_(sides_fini) struct sides sides = {.directory = {.fd = -1}, .sidecar = -1};
-        char present[HOLD_IDENTITY_MAX];
         enum hold_place place;
-        if (sides_init(&sides, hold, LOOK, err) < 0)
-                return -1;
-        int found = identify(sides.directory.fd, hold->name, present, err);
-        if (found <= 0)
-                return found;
-        if (strcmp(present, identity) != 0)
-                return 0;
+        bool same = false;
+        int found = look_in_place(&sides, hold, identity, &same, err);
+        if (found <= 0 || !same)
+                return found < 0 ? -1 : 0;
         // A copy that was begun again when the first had its name already.
         if (find(&sides, hold, &place, err) < 0 || (place == HOLD_BOTH && hold_file_remove_aside(hold, NULL, err) < 0))
                 return -1;
