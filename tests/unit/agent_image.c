@@ -65,6 +65,16 @@ static void write_as(struct scene *scene, const char *name) {
         assert_int_equal(write(fd, scene->header, scene->length), (ssize_t) scene->length);
 }
 
+// An image that lies over another one, whose format (NULL: none) it states; written under its name.
+static void write_over(struct scene *scene, const char *name, const char *base, const char *format) {
+        backing(scene, base);
+        if (format)
+                backing_format(scene, format);
+        else
+                memset(scene->header + 112, 0, 8);
+        write_as(scene, name);
+}
+
 static int inspect(struct scene *scene, const char *format) {
         write_as(scene, "image");
         return image_inspect_at(scene->fd, "image", format, &scene->image, &scene->err);
@@ -284,11 +294,8 @@ static void an_image_without_backing_has_no_chain(void **state) {
 static void a_chain_is_followed_to_its_end(void **state) {
         struct scene *scene = *state;
         write_as(scene, "base00");
-        backing(scene, "base00");
-        backing_format(scene, "qcow2");
-        write_as(scene, "middle");
-        backing(scene, "middle");
-        write_as(scene, "image");
+        write_over(scene, "middle", "base00", "qcow2");
+        write_over(scene, "image", "middle", "qcow2");
         assert_chain(scene, (const char *const[]){"+middle", "+base00"}, 2, IMAGE_CHAIN_WHOLE);
 }
 
@@ -296,46 +303,36 @@ static void a_member_of_no_stated_format_is_followed_if_it_begins_like_a_qcow2(v
         struct scene *scene = *state;
         _cleanup_(close_p) int fd = openat(scene->fd, "base00", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         assert_int_equal(write(fd, "raw", 3), 3);
-        backing(scene, "base00");
-        write_as(scene, "middle");
-        backing(scene, "middle");
-        write_as(scene, "image");
+        write_over(scene, "middle", "base00", NULL);
+        write_over(scene, "image", "middle", NULL);
         assert_chain(scene, (const char *const[]){"+middle", "+base00"}, 2, IMAGE_CHAIN_WHOLE);
 }
 
 static void fault_54_a_member_that_is_said_to_be_raw_is_not_followed(void **state) {
         struct scene *scene = *state;
-        backing(scene, "base00");
-        write_as(scene, "middle");
-        backing(scene, "middle");
-        backing_format(scene, "raw");
-        write_as(scene, "image");
+        write_over(scene, "middle", "base00", NULL);
+        write_over(scene, "image", "middle", "raw");
         assert_chain(scene, (const char *const[]){"+middle"}, 1, IMAGE_CHAIN_WHOLE);
 }
 
 static void a_chain_goes_through_links(void **state) {
         struct scene *scene = *state;
         write_as(scene, "base00");
-        backing(scene, "base00");
-        write_as(scene, "middle");
+        write_over(scene, "middle", "base00", NULL);
         assert_int_equal(symlinkat("middle", scene->fd, "linked"), 0);
-        backing(scene, "linked");
-        backing_format(scene, "qcow2");
-        write_as(scene, "image");
+        write_over(scene, "image", "linked", "qcow2");
         assert_chain(scene, (const char *const[]){"+linked", "+base00"}, 2, IMAGE_CHAIN_WHOLE);
 }
 
 static void a_name_with_a_colon_behind_a_slash_is_a_file(void **state) {
         struct scene *scene = *state;
-        backing(scene, "./a:b");
-        write_as(scene, "image");
+        write_over(scene, "image", "./a:b", NULL);
         assert_chain(scene, (const char *const[]){"+./a:b"}, 1, IMAGE_CHAIN_MISSING);
 }
 
 static void what_cannot_be_read_is_not_taken_for_the_end(void **state) {
         struct scene *scene = *state;
-        backing(scene, "middle");
-        write_as(scene, "image");
+        write_over(scene, "image", "middle", NULL);
         assert_chain(scene, (const char *const[]){"+middle"}, 1, IMAGE_CHAIN_MISSING);
         assert_int_equal(mkfifoat(scene->fd, "middle", 0600), 0);
         assert_chain(scene, (const char *const[]){"+middle"}, 1, IMAGE_CHAIN_UNKNOWN);
@@ -348,12 +345,9 @@ static void what_cannot_be_read_is_not_taken_for_the_end(void **state) {
 
 static void fault_53_a_chain_that_leaves_the_host_is_named_and_not_followed(void **state) {
         struct scene *scene = *state;
-        backing(scene, "nbd://example.org/secret");
-        backing_format(scene, "qcow2");
-        write_as(scene, "image");
+        write_over(scene, "image", "nbd://example.org/secret", "qcow2");
         assert_chain(scene, (const char *const[]){"nbd://example.org/secret"}, 1, IMAGE_CHAIN_WHOLE);
-        backing(scene, "json:{\"driver\":\"file\"}   "); // as long as the one before
-        write_as(scene, "image");
+        write_over(scene, "image", "json:{\"driver\":\"file\"}   ", "qcow2");
         assert_chain(scene, (const char *const[]){"json:{\"driver\":\"file\"}   "}, 1, IMAGE_CHAIN_UNKNOWN);
 }
 
@@ -361,9 +355,7 @@ static void a_chain_that_goes_in_a_circle_has_no_end(void **state) {
         struct scene *scene = *state;
         struct image_chain chain;
         char path[128];
-        backing(scene, "image");
-        backing_format(scene, "qcow2");
-        write_as(scene, "image");
+        write_over(scene, "image", "image", "qcow2");
         snprintf(path, sizeof(path), "%s/image", scene->directory);
         image_chain_read(path, "qcow2", &chain);
         assert_int_equal(chain.n, IMAGE_CHAIN_MAX);

@@ -106,6 +106,33 @@ static void bring(struct scene *scene, const struct ask *ask) {
         scene_must(scene, copy(scene, "vdb", "data"));
 }
 
+static struct scene *with_ask(void **state, struct ask *ask) {
+        ask_init(*state, ask);
+        return *state;
+}
+
+static struct scene *with_images(void **state, struct ask *ask) {
+        struct scene *scene = with_ask(state, ask);
+        bring(scene, ask);
+        return scene;
+}
+
+static void place(struct scene *scene, const struct ask *ask) {
+        bring(scene, ask);
+        scene_must(scene, define(scene, ask));
+}
+
+static void place_and_start(struct scene *scene, const struct ask *ask) {
+        place(scene, ask);
+        scene_must(scene, start(scene));
+}
+
+static void assert_failed(const struct scene *scene, int status, enum error_code code, const char *message) {
+        assert_int_equal(status, -1);
+        assert_string_equal(scene->err.message, message);
+        assert_int_equal(scene->err.code, code);
+}
+
 static void assert_nothing(struct scene *scene) {
         assert_false(scene_defined(scene, SCENE_UUID));
         assert_false(scene_exists(scene, "erp.raw"));
@@ -126,11 +153,16 @@ static void assert_placed(struct scene *scene) {
         assert_non_null(strstr(xml, SCENE_MAC));
 }
 
+static void assert_starts_with_the_host(struct scene *scene) {
+        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
+        int autostart = 0;
+        assert_int_equal(virDomainGetAutostart(domain, &autostart), 0);
+        assert_int_equal(autostart, 1);
+}
+
 static void a_vm_is_brought_started_and_settled(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
+        struct scene *scene = with_images(state, &ask);
         assert_false(scene_exists(scene, "erp.raw"));
         assert_true(scene_has(scene, ".drover/job1.vda.part", "system"));
         scene_must(scene, define(scene, &ask));
@@ -148,42 +180,33 @@ static void a_vm_is_brought_started_and_settled(void **state) {
         assert_placed(scene);
         assert_int_equal(scene_holds(scene, NULL, 0), 0);
         assert_false(scene_exists(scene, ".drover"));
-        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
-        int autostart = 0;
-        assert_int_equal(virDomainGetAutostart(domain, &autostart), 0);
-        assert_int_equal(autostart, 1);
+        assert_starts_with_the_host(scene);
 }
 
 static void a_settled_vm_is_never_discarded(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
-        scene_must(scene, define(scene, &ask));
+        struct scene *scene = with_ask(state, &ask);
+        place(scene, &ask);
         scene_must(scene, settle(scene, false));
-        assert_int_equal(discard(scene), -1);
-        assert_int_equal(scene->err.code, ERROR_CONFLICT);
-        assert_string_equal(scene->err.message, "job job1 is committed: VM " SCENE_UUID " belongs to this host now");
+        assert_failed(scene, discard(scene), ERROR_CONFLICT,
+                      "job job1 is committed: VM " SCENE_UUID " belongs to this host now");
         assert_placed(scene);
         scene_must(scene, settle(scene, false));
 }
 
 static void a_vm_takes_another_name_at_the_target(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
         ask.reserve.vm_name = ask.define.vm_name = "erp-nantes";
-        bring(scene, &ask);
-        scene_must(scene, define(scene, &ask));
+        place(scene, &ask);
         _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
         assert_string_equal(virDomainGetName(domain), "erp-nantes");
 }
 
 static void fault_70_name_and_mac_in_use_are_refused_together_with_the_rest(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
+        struct scene *scene = with_ask(state, &ask);
         char *macs[] = {"52:54:00:AB:CD:EF"}, *bridges[] = {"drover-none0"}, *networks[] = {"nowhere"};
-        ask_init(scene, &ask);
         scene_define(scene, "erp", OTHER, "52:54:00:ab:cd:ef", "");
         ask.reserve.macs = macs;
         ask.reserve.bridges = bridges;
@@ -205,19 +228,17 @@ static void fault_70_name_and_mac_in_use_are_refused_together_with_the_rest(void
 }
 
 static void fault_70_a_uuid_in_use_is_refused(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
         scene_define(scene, "web", SCENE_UUID, "52:54:00:ab:cd:ef", "");
         assert_int_equal(reserve(scene, &ask), -1);
         assert_string_equal(scene->err.message, "this host cannot take erp: its UUID is in use here by the VM web");
 }
 
 static void fault_71_room_is_counted_with_what_other_jobs_were_promised(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
+        struct scene *scene = with_ask(state, &ask);
         struct pool_directory directory = {.fd = -1};
-        ask_init(scene, &ask);
         scene_must(scene, pool_open_path(scene->images, &directory, &scene->err));
         pool_directory_fini(&directory);
         ask.reserve.n_disks = 1;
@@ -240,9 +261,8 @@ static void fault_71_room_is_counted_with_what_other_jobs_were_promised(void **s
 }
 
 static void fault_73_an_unknown_pool_is_refused_with_the_nearest_name(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
         ask.disks[0].pool = ask.disks[1].pool = "imagse";
         assert_int_equal(reserve(scene, &ask), -1);
         assert_string_equal(scene->err.message,
@@ -251,9 +271,8 @@ static void fault_73_an_unknown_pool_is_refused_with_the_nearest_name(void **sta
 }
 
 static void a_name_promised_to_another_job_is_refused(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
         scene_must(scene, reserve(scene, &ask));
         scene->custody.job = "job2";
         scene->custody.vm_uuid = OTHER;
@@ -266,15 +285,14 @@ static void a_name_promised_to_another_job_is_refused(void **state) {
 }
 
 static void a_vm_comes_back_to_where_its_retired_copy_lies(void **state) {
-        struct scene *scene = *state;
+        _cleanup_(ask_fini) struct ask ask;
+        struct scene *scene = with_ask(state, &ask);
         struct hold retired = {.job = "job0",
                                .vm_uuid = SCENE_UUID,
                                .vm_name = "erp",
                                .item = "vda",
                                .kind = HOLD_RETIRED,
                                .name = "erp.raw"};
-        _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
         snprintf(retired.directory, sizeof retired.directory, "%s", scene->images);
         scene_must(scene, journal_hold_put(scene->custody.journal, &retired, &scene->err));
         scene_must(scene, reserve(scene, &ask));
@@ -288,9 +306,8 @@ static void a_vm_comes_back_to_where_its_retired_copy_lies(void **state) {
 }
 
 static void fault_48_a_volume_with_a_slash_is_refused(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
         ask.disks[0].volume = "../erp.raw";
         assert_int_equal(reserve(scene, &ask), -1);
         assert_int_equal(scene->err.code, ERROR_INVALID);
@@ -299,16 +316,13 @@ static void fault_48_a_volume_with_a_slash_is_refused(void **state) {
 
 static void what_was_not_reserved_is_not_opened(void **state) {
         struct scene *scene = *state;
-        assert_int_equal(copy(scene, "vda", "x"), -1);
-        assert_int_equal(scene->err.code, ERROR_CONFLICT);
-        assert_string_equal(scene->err.message, "vda is not reserved for job job1 on this host");
+        assert_failed(scene, copy(scene, "vda", "x"), ERROR_CONFLICT, "vda is not reserved for job job1 on this host");
         assert_false(scene_exists(scene, ".drover"));
 }
 
 static void a_copy_that_begins_again_begins_empty(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
         scene_must(scene, reserve(scene, &ask));
         scene_must(scene, copy(scene, "vda", "half of something longer"));
         scene_must(scene, copy(scene, "vda", "system"));
@@ -316,20 +330,17 @@ static void a_copy_that_begins_again_begins_empty(void **state) {
 }
 
 static void a_definition_of_another_vm_is_refused(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
+        struct scene *scene = with_images(state, &ask);
         memcpy(strstr(ask.xml, SCENE_UUID), OTHER, strlen(OTHER));
-        assert_int_equal(define(scene, &ask), -1);
-        assert_int_equal(scene->err.code, ERROR_REFUSED);
-        assert_string_equal(scene->err.message, "the definition that came is of VM " OTHER ", not of " SCENE_UUID);
+        assert_failed(scene, define(scene, &ask), ERROR_REFUSED,
+                      "the definition that came is of VM " OTHER ", not of " SCENE_UUID);
         assert_false(scene_exists(scene, "erp.raw"));
 }
 
 static void fault_53_a_qcow2_that_refers_to_another_file_is_refused(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
+        struct scene *scene = with_ask(state, &ask);
         static const char backing[] = "/etc/shadow";
         uint8_t header[192] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, 2};
         header[15] = 128;                 // backing_file_offset
@@ -338,7 +349,6 @@ static void fault_53_a_qcow2_that_refers_to_another_file_is_refused(void **state
         header[29] = 1;                   // size: 64 KiB
         header[39] = 1;                   // l1_size
         memcpy(header + 128, backing, sizeof(backing) - 1);
-        ask_init(scene, &ask);
         scene_must(scene, reserve(scene, &ask));
         scene_must(scene, copy(scene, "vdb", "data"));
         int fd = -1;
@@ -346,30 +356,22 @@ static void fault_53_a_qcow2_that_refers_to_another_file_is_refused(void **state
         assert_int_equal(write(fd, header, sizeof(header)), sizeof(header));
         close(fd);
         ask.disks[0].format = "qcow2";
-        assert_int_equal(define(scene, &ask), -1);
-        assert_int_equal(scene->err.code, ERROR_REFUSED);
-        assert_string_equal(scene->err.message,
-                            "vda: the image refers to /etc/shadow, which no image that moves may do");
+        assert_failed(scene, define(scene, &ask), ERROR_REFUSED,
+                      "vda: the image refers to /etc/shadow, which no image that moves may do");
         assert_false(scene_exists(scene, "erp.raw"));
         assert_false(scene_defined(scene, SCENE_UUID));
 }
 
 static void a_domain_type_that_the_host_does_not_offer_is_refused(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
+        struct scene *scene = with_images(state, &ask);
         memcpy(strstr(ask.xml, "type='qemu'"), "type='kvm' ", 11);
-        assert_int_equal(define(scene, &ask), -1);
-        assert_int_equal(scene->err.code, ERROR_REFUSED);
-        assert_string_equal(scene->err.message, "erp is of type kvm, which this host does not offer");
+        assert_failed(scene, define(scene, &ask), ERROR_REFUSED, "erp is of type kvm, which this host does not offer");
 }
 
 static void a_file_that_only_root_may_read_is_not_shown_to_a_guest(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
+        struct scene *scene = with_images(state, &ask);
         scene_write(scene, "secret", "root's own");
         _cleanup_(free_p) char *path = scene_path(scene, "secret");
         char *end = strstr(ask.xml, "</os>");
@@ -387,10 +389,8 @@ static void a_file_that_only_root_may_read_is_not_shown_to_a_guest(void **state)
 }
 
 static void a_file_that_took_the_name_meanwhile_is_not_replaced(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
+        struct scene *scene = with_images(state, &ask);
         scene_write(scene, "erp.raw", "theirs");
         assert_int_equal(define(scene, &ask), -1);
         assert_int_equal(scene->err.code, ERROR_CONFLICT);
@@ -402,14 +402,11 @@ static void a_file_that_took_the_name_meanwhile_is_not_replaced(void **state) {
 }
 
 static void a_uuid_that_was_taken_meanwhile_is_neither_replaced_nor_removed(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
+        struct scene *scene = with_images(state, &ask);
         scene_define(scene, "web", SCENE_UUID, "52:54:00:ab:cd:ef", "");
-        assert_int_equal(define(scene, &ask), -1);
-        assert_int_equal(scene->err.code, ERROR_CONFLICT);
-        assert_string_equal(scene->err.message, "the UUID " SCENE_UUID " is in use here by the VM web");
+        assert_failed(scene, define(scene, &ask), ERROR_CONFLICT,
+                      "the UUID " SCENE_UUID " is in use here by the VM web");
         assert_int_equal(start(scene), -1);
         assert_string_equal(scene->err.message, "VM web on this host is not the one that job job1 made");
         scene_must(scene, discard(scene));
@@ -437,25 +434,19 @@ static void fault_10_what_a_reset_that_was_cut_short_left_goes_with_the_discard(
 }
 
 static void a_running_vm_of_this_job_is_discarded_whole(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
-        scene_must(scene, define(scene, &ask));
-        scene_must(scene, start(scene));
+        struct scene *scene = with_ask(state, &ask);
+        place_and_start(scene, &ask);
         scene_must(scene, discard(scene));
         assert_nothing(scene);
-        bring(scene, &ask);
-        scene_must(scene, define(scene, &ask));
+        place(scene, &ask);
         assert_placed(scene);
 }
 
 static void a_file_put_in_the_place_of_ours_survives_the_discard(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
-        scene_must(scene, define(scene, &ask));
+        struct scene *scene = with_ask(state, &ask);
+        place(scene, &ask);
         _cleanup_(free_p) char *path = scene_path(scene, "erp.raw");
         assert_int_equal(unlink(path), 0);
         scene_write(scene, "erp.raw", "theirs");
@@ -484,9 +475,8 @@ static const char *const discard_points[] = {"agent.discard.before-destroy", "ag
 
 // Both ways on from each point: asked again, and discarded.
 static void fault_10_a_placement_broken_off_anywhere_is_finished_or_undone(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
         for (unsigned i = 0; i < 2 * ARRAY_SIZE(reserve_points); i++) {
                 scene_fail_at(scene, reserve_points[i / 2]);
                 must_fail_at(scene, reserve_points[i / 2], reserve(scene, &ask));
@@ -508,8 +498,7 @@ static void fault_10_a_placement_broken_off_anywhere_is_finished_or_undone(void 
                 assert_nothing(scene);
         }
         for (unsigned i = 0; i < 2 * ARRAY_SIZE(start_points); i++) {
-                bring(scene, &ask);
-                scene_must(scene, define(scene, &ask));
+                place(scene, &ask);
                 scene_fail_at(scene, start_points[i / 2]);
                 must_fail_at(scene, start_points[i / 2], start(scene));
                 if (i % 2) {
@@ -522,13 +511,10 @@ static void fault_10_a_placement_broken_off_anywhere_is_finished_or_undone(void 
 }
 
 static void fault_13_a_discard_broken_off_anywhere_is_finished(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
         for (unsigned i = 0; i < ARRAY_SIZE(discard_points); i++) {
-                bring(scene, &ask);
-                scene_must(scene, define(scene, &ask));
-                scene_must(scene, start(scene));
+                place_and_start(scene, &ask);
                 scene_fail_at(scene, discard_points[i]);
                 must_fail_at(scene, discard_points[i], discard(scene));
                 scene_must(scene, discard(scene));
@@ -538,15 +524,13 @@ static void fault_13_a_discard_broken_off_anywhere_is_finished(void **state) {
 
 static void fault_17_a_settling_broken_off_anywhere_only_goes_forward(void **state) {
         static const char *const points[] = {"agent.settle.before", "agent.settle.settled", "agent.settle.forgotten"};
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
+        struct scene *scene = with_ask(state, &ask);
         char jobs[ARRAY_SIZE(points)][8];
-        ask_init(scene, &ask);
         for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
                 snprintf(jobs[i], sizeof(jobs[i]), "job%u", i + 1);
                 scene->custody.job = jobs[i];
-                bring(scene, &ask);
-                scene_must(scene, define(scene, &ask));
+                place(scene, &ask);
                 scene_fail_at(scene, points[i]);
                 must_fail_at(scene, points[i], settle(scene, true));
                 scene_must(scene, settle(scene, true));
@@ -563,12 +547,6 @@ static void fault_17_a_settling_broken_off_anywhere_only_goes_forward(void **sta
 
 // ---- between the commit and the settling, which the source's retiring can hold up for days ----
 
-static void bring_and_start(struct scene *scene, const struct ask *ask) {
-        bring(scene, ask);
-        scene_must(scene, define(scene, ask));
-        scene_must(scene, start(scene));
-}
-
 static void assert_settled(struct scene *scene) {
         assert_int_equal(scene_holds(scene, NULL, 0), 0);
         assert_true(scene_has(scene, "erp.raw", "system"));
@@ -578,25 +556,20 @@ static void assert_settled(struct scene *scene) {
 }
 
 static void a_vm_with_another_image_since_the_commit_is_settled(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring_and_start(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
+        place_and_start(scene, &ask);
         _cleanup_(free_p) char *overlay = scene_disk(scene, "vda", "erp.snapshot", "");
         scene_define(scene, "erp", SCENE_UUID, SCENE_MAC, overlay);
         scene_must(scene, settle(scene, true));
         assert_settled(scene);
-        _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
-        int autostart = 0;
-        assert_int_equal(virDomainGetAutostart(domain, &autostart), 0);
-        assert_int_equal(autostart, 1);
+        assert_starts_with_the_host(scene);
 }
 
 static void a_vm_that_was_undefined_since_the_commit_is_settled(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring_and_start(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
+        place_and_start(scene, &ask);
         _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
         assert_int_equal(virDomainDestroy(domain), 0);
         assert_int_equal(virDomainUndefine(domain), 0);
@@ -606,10 +579,9 @@ static void a_vm_that_was_undefined_since_the_commit_is_settled(void **state) {
 }
 
 static void a_vm_that_was_undefined_while_it_runs_is_settled(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring_and_start(scene, &ask);
+        struct scene *scene = with_ask(state, &ask);
+        place_and_start(scene, &ask);
         _cleanup_(domain_free_p) virDomainPtr domain = scene_domain(scene, SCENE_UUID);
         assert_int_equal(virDomainUndefine(domain), 0);
         scene_must(scene, settle(scene, true));
@@ -618,14 +590,11 @@ static void a_vm_that_was_undefined_while_it_runs_is_settled(void **state) {
 }
 
 static void what_this_job_did_not_define_is_not_settled(void **state) {
-        struct scene *scene = *state;
         _cleanup_(ask_fini) struct ask ask;
-        ask_init(scene, &ask);
-        bring(scene, &ask);
+        struct scene *scene = with_images(state, &ask);
         scene_define(scene, "web", SCENE_UUID, "52:54:00:ab:cd:ef", "");
-        assert_int_equal(settle(scene, true), -1);
-        assert_int_equal(scene->err.code, ERROR_CONFLICT);
-        assert_string_equal(scene->err.message, "job job1 has not defined VM " SCENE_UUID " on this host");
+        assert_failed(scene, settle(scene, true), ERROR_CONFLICT,
+                      "job job1 has not defined VM " SCENE_UUID " on this host");
         scene_must(scene, discard(scene));
 }
 

@@ -79,6 +79,18 @@ static bool release_and_end(struct reservation *reservation) {
         return ends(reservation);
 }
 
+// One that hangs, and another meanwhile, which does not wait for it.
+static void reserve_twice(struct scene *scene, struct reservation *slow, uint64_t slow_bytes, const char *quick_vm,
+                          uint64_t quick_bytes) {
+        struct reservation quick;
+        begin_that_hangs(scene, slow, slow_bytes);
+        begin(scene, &quick, "job2", OTHER, quick_vm, "images", quick_bytes);
+        bool waited = !ends(&quick);
+        assert_true(release_and_end(slow));
+        assert_false(waited);
+        assert_int_equal(quick.status, 0);
+}
+
 static int set_up(void **state) {
         scene_set_up(state);
         struct scene *scene = *state;
@@ -95,29 +107,19 @@ static int set_up(void **state) {
 
 static void a_reservation_that_hangs_holds_up_no_other(void **state) {
         struct scene *scene = *state;
-        struct reservation slow, quick;
-        begin_that_hangs(scene, &slow, 4096);
-        begin(scene, &quick, "job2", OTHER, "web", "images", 4096);
-        bool waited = !ends(&quick);
-        assert_true(release_and_end(&slow));
-        assert_false(waited);
-        assert_int_equal(quick.status, 0);
+        struct reservation slow;
+        reserve_twice(scene, &slow, 4096, "web", 4096);
         assert_int_equal(slow.status, 0);
         assert_int_equal(scene_holds(scene, NULL, HOLD_INCOMING), 2);
 }
 
 static void two_reservations_at_once_do_not_count_the_same_room_twice(void **state) {
         struct scene *scene = *state;
-        struct reservation slow, quick;
+        struct reservation slow;
         struct pool_directory directory = {.fd = -1};
         scene_must(scene, pool_open_path(scene->images, &directory, &scene->err));
         pool_directory_fini(&directory);
-        begin_that_hangs(scene, &slow, directory.available_bytes / 2);
-        begin(scene, &quick, "job2", OTHER, "web", "images", directory.available_bytes / 4 * 3);
-        bool waited = !ends(&quick);
-        assert_true(release_and_end(&slow));
-        assert_false(waited);
-        assert_int_equal(quick.status, 0);
+        reserve_twice(scene, &slow, directory.available_bytes / 2, "web", directory.available_bytes / 4 * 3);
         assert_int_equal(slow.status, -1);
         assert_int_equal(slow.err.code, ERROR_REFUSED);
         assert_non_null(strstr(slow.err.message, "this host cannot take erp: pool slow has "));
@@ -126,13 +128,8 @@ static void two_reservations_at_once_do_not_count_the_same_room_twice(void **sta
 
 static void of_two_reservations_of_a_name_at_once_one_is_refused(void **state) {
         struct scene *scene = *state;
-        struct reservation slow, quick;
-        begin_that_hangs(scene, &slow, 4096);
-        begin(scene, &quick, "job2", OTHER, "erp", "images", 4096);
-        bool waited = !ends(&quick);
-        assert_true(release_and_end(&slow));
-        assert_false(waited);
-        assert_int_equal(quick.status, 0);
+        struct reservation slow;
+        reserve_twice(scene, &slow, 4096, "erp", 4096);
         assert_int_equal(slow.status, -1);
         assert_string_equal(slow.err.message, "this host cannot take erp: job job2 is bringing a VM named erp here");
 }

@@ -83,9 +83,7 @@ static void a_failure_before_the_commit_is_undone_at_both_ends(void **state) {
                 char job[33];
                 if (i > 0)
                         story_again(state);
-                fail_step = steps[i];
-                fail_code = ERROR_NO_SPACE;
-                fail_times = 1;
+                let_fail(steps[i], ERROR_NO_SPACE, 1);
                 start_move(job);
                 finish(job, "failed");
                 assert_owner(LYON);
@@ -146,14 +144,19 @@ static void fault_55_an_image_that_is_longer_than_it_can_have_grown_is_not_taken
         proto_free(&record->base);
 }
 
+// Until it asks for this step.
+static void start_move_as_far_as(const char *step, char job[33]) {
+        start_move(job);
+        while (!place_of(step))
+                one_thing(job);
+}
+
 static void fault_02_an_offline_target_is_waited_for_and_the_wait_is_told(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
         Drover__JobRecord *record = NULL;
         char job[33];
-        start_move(job);
-        while (!place_of("fence"))
-                one_thing(job);
+        start_move_as_far_as("fence", job);
         fleet_host_offline(fleet, nantes);
         runner_on_host(runner, NANTES, false);
         for (unsigned i = 0; i < 20; i++)
@@ -171,9 +174,7 @@ static void fault_02_an_offline_target_is_waited_for_and_the_wait_is_told(void *
 static void an_unreachable_peer_is_tried_over_the_next_path(void **state) {
         (void) state;
         char job[33];
-        fail_step = "send-vda";
-        fail_code = ERROR_UNREACHABLE;
-        fail_times = 2;
+        let_fail("send-vda", ERROR_UNREACHABLE, 2);
         silent_step = "receive-vda";
         start_move(job);
         for (unsigned i = 0; i < 60 && times_asked("send-vda") < 3; i++) {
@@ -193,13 +194,9 @@ static void an_undo_that_fails_needs_an_operator_and_goes_on_when_told(void **st
         struct error err = ERROR_INIT;
         Drover__JobRecord *record = NULL;
         char job[33], note[200];
-        start_move(job);
-        while (!place_of("define"))
-                one_thing(job);
+        start_move_as_far_as("define", job);
         must(runner_cancel(runner, job, &err), &err);
-        fail_step = "release";
-        fail_code = ERROR_IO;
-        fail_times = 1;
+        let_fail("release", ERROR_IO, 1);
         finish(job, "needs-operator");
         die_and_come_back();
         assert_string_equal(fleet_owner(fleet, ERP)->job, job); // still held
@@ -216,12 +213,8 @@ static void fault_21_the_source_is_given_back_although_the_target_cannot_clear_u
         (void) state;
         struct error err = ERROR_INIT;
         char job[33];
-        start_move(job);
-        while (!place_of("send-vda"))
-                one_thing(job);
-        fail_step = "discard";
-        fail_code = ERROR_IO;
-        fail_times = 1;
+        start_move_as_far_as("send-vda", job);
+        let_fail("discard", ERROR_IO, 1);
         must(runner_cancel(runner, job, &err), &err);
         finish(job, "needs-operator");
         assert_int_equal(times_asked("release"), 1);
@@ -238,12 +231,8 @@ static void fault_26_the_source_is_asked_again_while_the_target_is_away(void **s
         (void) state;
         struct error err = ERROR_INIT;
         char job[33];
-        start_move(job);
-        while (!place_of("send-vda"))
-                one_thing(job);
-        fail_step = "release";
-        fail_code = ERROR_UNREACHABLE; // its libvirt is gone for a moment
-        fail_times = 2;
+        start_move_as_far_as("send-vda", job);
+        let_fail("release", ERROR_UNREACHABLE, 2); // its libvirt is gone for a moment
         must(runner_cancel(runner, job, &err), &err);
         fleet_host_offline(fleet, nantes);
         runner_on_host(runner, NANTES, false);

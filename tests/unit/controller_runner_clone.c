@@ -183,9 +183,7 @@ static void on_one_host_the_original_is_given_back_when_nothing_else_is_under_wa
         finish(job, "done");
         assert_int_equal(times_asked("restart"), 1);
         story_again(state);
-        fail_step = "define";
-        fail_code = ERROR_IO;
-        fail_times = 1;
+        let_fail("define", ERROR_IO, 1);
         silent_step = "discard";
         clone_running_beside_itself(job);
         for (unsigned i = 0; i < 60; i++)
@@ -218,9 +216,7 @@ static void a_failed_clone_is_taken_away_and_its_original_started_again(void **s
                 char job[33];
                 if (i > 0)
                         story_again(state);
-                fail_step = steps[i];
-                fail_code = ERROR_NO_SPACE;
-                fail_times = 1;
+                let_fail(steps[i], ERROR_NO_SPACE, 1);
                 clone_running(job);
                 finish(job, "failed");
                 assert_int_equal(times_asked("discard"), 1);
@@ -242,9 +238,7 @@ static void fault_31_an_original_that_was_started_meanwhile_ends_the_clone(void 
         struct error err = ERROR_INIT;
         Drover__JobRecord *record = NULL;
         char job[33];
-        fail_step = "confirm";
-        fail_code = ERROR_CONFLICT;
-        fail_times = 1;
+        let_fail("confirm", ERROR_CONFLICT, 1);
         clone_to("nantes/kvm2", "erp-test", job);
         finish(job, "failed");
         assert_int_equal(times_asked("discard"), 1);

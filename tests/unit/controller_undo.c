@@ -341,9 +341,7 @@ static void a_failed_undo_leaves_the_vm_where_it_is(void **state) {
                         story_again(state);
                 move_away("running");
                 now_at_nantes("shut off", "v1");
-                fail_step = steps[i];
-                fail_code = ERROR_STALE;
-                fail_times = 1;
+                let_fail(steps[i], ERROR_STALE, 1);
                 start_undo(DROVER__STOP_MODE__STOP_MODE_NONE, job);
                 finish(job, "failed");
                 assert_int_equal(times_asked("unrevive"), i >= 2);
@@ -394,9 +392,7 @@ static void what_is_no_committed_move_is_not_taken_back(void **state) {
              &err);
         finish(moved, "done");
         assert_refused_undo(text("job %s is a vm.stop, and only a move can be taken back", moved), NULL);
-        fail_step = "fence";
-        fail_code = ERROR_STALE;
-        fail_times = 1;
+        let_fail("fence", ERROR_STALE, 1);
         Drover__VmMove request = DROVER__VM_MOVE__INIT;
         request.vm = (char *) "erp";
         request.host = (char *) "nantes/kvm2";

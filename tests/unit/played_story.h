@@ -12,6 +12,12 @@ static enum error_code fail_code; // ... with this, ...
 static unsigned fail_times;       // ... so often
 static const char *silent_step;   // this one is never answered
 
+static inline void let_fail(const char *step, enum error_code code, unsigned times) {
+        fail_step = step;
+        fail_code = code;
+        fail_times = times;
+}
+
 static inline void answer_in_turn(struct question *question) {
         struct error why = ERROR_INIT;
         bool fails = fail_step && fail_times > 0 && strcmp(question->request->step, fail_step) == 0;
