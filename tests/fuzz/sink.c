@@ -268,18 +268,6 @@ int __wrap_channel_send(struct channel *channel, const Drover__DataEnvelope *env
         return 0;
 }
 
-int __wrap_channel_flush(struct channel *channel, struct error *err);
-int __wrap_channel_flush(struct channel *channel, struct error *err) {
-        (void) channel;
-        (void) err;
-        return 0;
-}
-
-void __wrap_channel_set_patient(struct channel *channel);
-void __wrap_channel_set_patient(struct channel *channel) {
-        (void) channel;
-}
-
 void __wrap_channel_say_why(struct channel *channel, const struct error *why);
 void __wrap_channel_say_why(struct channel *channel, const struct error *why) {
         need(number_of(channel) == 0 && why->code != ERROR_NONE && *why->message);

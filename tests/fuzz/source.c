@@ -234,18 +234,6 @@ int __wrap_channel_write(struct channel *channel, const void *bytes, size_t leng
         return 0;
 }
 
-int __wrap_channel_flush(struct channel *channel, struct error *err);
-int __wrap_channel_flush(struct channel *channel, struct error *err) {
-        (void) channel;
-        (void) err;
-        return 0;
-}
-
-void __wrap_channel_set_patient(struct channel *channel);
-void __wrap_channel_set_patient(struct channel *channel) {
-        (void) channel;
-}
-
 bool __wrap_channel_await(struct channel *channel, int wake_fd, uint32_t milliseconds);
 bool __wrap_channel_await(struct channel *channel, int wake_fd, uint32_t milliseconds) {
         (void) channel;
