@@ -62,7 +62,8 @@ static int undo(struct invocation *call, struct error *err) {
 static const struct command_option clone_options[] = {
         {"--plan", NULL, "say what would be done, and do nothing", false},
         {"--linked", NULL, "lay it over the original's images, on the same host, instead of copying them", false},
-        {"--reset-identity", NULL, "empty the guest's machine-id, host keys, host name and network names", false},
+        {"--reset-identity", NULL,
+         "have the guest forget its machine-id, SSH host keys and network names, and take the clone's name", false},
         {"--shutdown", NULL, "a running original may be shut down meanwhile (guest agent or ACPI)", false},
         {"--stop", NULL, "a running original may be stopped hard meanwhile", false},
         {"--timeout", "DURATION", "how long --shutdown waits for the guest; 5m by default", false},

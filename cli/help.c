@@ -5,12 +5,36 @@
 #include <stdio.h>
 #include <string.h>
 
+#define COLUMNS 80
+
 static void usage_of(const struct command *command, FILE *out) {
         fprintf(out, "drover %s", command->noun);
         if (command->verb)
                 fprintf(out, " %s", command->verb);
         if (command->objects)
                 fprintf(out, " %s", command->objects);
+}
+
+// From `column` on, in lines of at most COLUMNS; those after the first are indented by as much.
+static void print_wrapped(FILE *out, size_t column, const char *text) {
+        size_t indent = column;
+        while (*text) {
+                size_t word = strcspn(text, " ");
+                bool first = column == indent;
+                if (!first && column + 1 + word > COLUMNS) {
+                        fprintf(out, "\n%*s", (int) indent, "");
+                        column = indent;
+                        first = true;
+                }
+                column += (size_t) fprintf(out, "%s%.*s", first ? "" : " ", (int) word, text);
+                text += word;
+                text += strspn(text, " ");
+        }
+        fputc('\n', out);
+}
+
+static void print_row(FILE *out, int width, const char *left, const char *text) {
+        print_wrapped(out, (size_t) fprintf(out, "  %-*s ", width, left), text);
 }
 
 static void overview_row(const struct command *command, void *data) {
@@ -22,7 +46,7 @@ static void overview_row(const struct command *command, void *data) {
         snprintf(left, sizeof(left), "%s%s%s%s%s", command->noun, command->verb ? " " : "",
                  command->verb ? command->verb : "", command->objects ? " " : "",
                  command->objects ? command->objects : "");
-        printf("  %-36s %s\n", left, command->summary);
+        print_row(stdout, 27, left, command->summary);
 }
 
 void help_overview(void) {
@@ -30,7 +54,7 @@ void help_overview(void) {
         printf("drover looks after the virtual machines of hosts in many places.\n\n"
                "usage: drover NOUN VERB [OBJECT...] [--options]\n\n");
         command_each(overview_row, &noun);
-        printf("\nA VM is named SITE/HOST/VM, by any shorter ending that is unique, or by its UUID.\n"
+        printf("\nA VM is named SITE/HOST/VM, any ending of that which is unique, or its UUID.\n"
                "drover NOUN VERB --help says more about a command; drover(1) about all of them.\n");
 }
 
@@ -46,7 +70,7 @@ static void noun_row(const struct command *command, void *data) {
         char left[64];
         snprintf(left, sizeof(left), "%s%s%s", command->verb ? command->verb : "", command->objects ? " " : "",
                  command->objects ? command->objects : "");
-        fprintf(list->out, "  %-28s %s\n", left, command->summary);
+        print_row(list->out, 24, left, command->summary);
 }
 
 void help_noun(FILE *out, const char *noun) {
@@ -59,23 +83,7 @@ void help_noun(FILE *out, const char *noun) {
 static void option_row(const char *name, const char *value, const char *help) {
         char left[48];
         snprintf(left, sizeof(left), "%s%s%s", name, value ? " " : "", value ? value : "");
-        printf("  %-26s %s\n", left, help);
-}
-
-// Lines of at most 80 columns.
-static void print_wrapped(const char *text) {
-        size_t column = 0;
-        while (*text) {
-                size_t word = strcspn(text, " ");
-                if (column > 0 && column + 1 + word > 80) {
-                        putchar('\n');
-                        column = 0;
-                }
-                column += (size_t) printf("%s%.*s", column ? " " : "", (int) word, text);
-                text += word;
-                text += strspn(text, " ");
-        }
-        putchar('\n');
+        print_row(stdout, 25, left, help);
 }
 
 void help_command(const struct command *command) {
@@ -85,7 +93,7 @@ void help_command(const struct command *command) {
         printf("%s\n\n%s\n", options ? " [--options]" : "", command->summary);
         if (command->description) {
                 putchar('\n');
-                print_wrapped(command->description);
+                print_wrapped(stdout, 0, command->description);
         }
         if (options)
                 printf("\noptions:\n");
@@ -158,7 +166,9 @@ void help_man(void) {
                "yes.\n\n*--help*\n\tSay how a command is used.\n\n"
                "# EXIT STATUS\n\n0 done, 1 failed, 2 usage, 3 partly done, 4 not permitted, 5 not found, 6 conflict "
                "(exists, locked), 7 refused by the checks before "
-               "starting, 8 unreachable, 9 stopped waiting while the job lives on, 130 interrupted.\n\n"
+               "starting, 8 unreachable, 9 stopped waiting while the job lives on, 130 interrupted. A job that was "
+               "begun and does "
+               "not succeed gives 1, or 3 when a part of it did.\n\n"
                "# ENVIRONMENT\n\n*DROVER\\_CONFIG*\n\tThe directory with the operator's credentials; "
                "\\~/.config/drover by default.\n\n*NO\\_COLOR*\n\tNo colour.\n\n"
                "# SEE ALSO\n\n*drover-agent*(8), *drover-controller*(8)\n");
@@ -228,6 +238,8 @@ static void bash_completion(void) {
         printf("# bash completion of drover; load it with: source <(drover completion bash)\n"
                "_drover() {\n  local word=${COMP_WORDS[COMP_CWORD]} noun=${COMP_WORDS[1]} verbs= options= objects= "
                "key\n"
+               "  if [ \"$noun\" = help ] && [ \"$COMP_CWORD\" -gt 1 ]; then\n"
+               "    COMP_WORDS=(\"${COMP_WORDS[@]:1}\") COMP_CWORD=$((COMP_CWORD - 1)) noun=${COMP_WORDS[1]}\n  fi\n"
                "  if [ \"$COMP_CWORD\" = 1 ]; then COMPREPLY=($(compgen -W \"");
         command_each(complete_nouns, &noun);
         printf("help\" -- \"$word\")); return; fi\n  case $noun in\n");

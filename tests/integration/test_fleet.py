@@ -685,12 +685,14 @@ class TestHelp:
         done = lab.run_drover(noun, "--help")
         assert done.returncode == 0 and re.search(r"^ +list\b", done.stdout, re.M) and f"drover {noun}" in done.stdout
         assert lab.run_drover("help", noun).stdout == done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 80
 
     def test_command_with_its_options(self, lab):
         done = lab.run_drover("vm", "move", "--help")
         assert done.returncode == 0
         for option in ("--as", "--shutdown", "--stop", "--start", "--no-start", "--pool", "--format", "--bridge", "--rate", "--path", "--verify", "--purge-source", "--plan"):
             assert re.search(rf"^ +{option}\b", done.stdout, re.M), option
+        assert max(map(len, done.stdout.splitlines())) <= 80
 
     def test_what_there_is_no_help_for_is_named(self, lab):
         for argv, nearest in ((["vmm"], "vm"), (["vm", "mvoe"], "vm move")):
@@ -708,12 +710,12 @@ class TestHelp:
             try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
                     f=$(complete -p drover | sed 's/.*-F \\([^ ]*\\).*/\\1/'); $f drover "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}"; }
             try drover v; try drover vm su; try drover vm move --purge; try drover vm show sho
-            try drover vm list --site na; try drover vm move shown nantes/; try drover vm list -o js; try drover vm move shown nantes/kvm1 --path re
+            try drover vm list --site na; try drover vm move shown nantes/; try drover vm list -o js; try drover vm move shown nantes/kvm1 --path re; try drover help vm cl
         """
         done = subprocess.run(["bash", "-ec", script], env=lab.env, text=True, capture_output=True)
         assert done.returncode == 0, done.stderr
         noun, verb, option, vm, *values = done.stdout.splitlines()
-        assert values == ["nantes", "nantes/kvm1", "json jsonl", "reverse relay"]
+        assert values == ["nantes", "nantes/kvm1", "json jsonl", "reverse relay", "clone"]
         assert "vm" in noun.split() and verb.split() == ["suspend"] and option.split() == ["--purge-source"]
         assert "shown" in vm
 
