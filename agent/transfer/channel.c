@@ -205,10 +205,6 @@ uint64_t channel_heard(const struct channel *channel) {
         return delivered_heard(channel->wire.fd);
 }
 
-uint64_t channel_delivered(const struct channel *channel) {
-        return wire_delivered(&channel->wire);
-}
-
 void channel_look(const struct channel *channel, struct delivered *ret) {
         delivered_look(channel->wire.fd, ret);
 }

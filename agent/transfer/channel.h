@@ -72,7 +72,6 @@ bool channel_await(struct channel *channel, int wake_fd, uint32_t milliseconds);
 bool channel_await_end(const struct channel *channel, int wake_fd, uint32_t milliseconds);
 uint64_t channel_heard(const struct channel *channel); // see delivered_heard()
 void channel_look(const struct channel *channel, struct delivered *ret);
-uint64_t channel_delivered(const struct channel *channel); // bytes that have reached the peer's host
 uint64_t channel_waited_us(const struct channel *channel); // for the network to take more, in all
 // Our last words: tells the peer why, if the channel still works, then throws away for a moment what still arrives, so
 // that the words are not overtaken by a reset. Serves no flow any more.

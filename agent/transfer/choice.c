@@ -76,10 +76,13 @@ static double blend(double before, double now) {
 }
 
 // Believed to be faster than before only step by step: what was saved up while nothing was sent goes out in a burst.
-// Where nothing waits for the network, because coding is what everything waits for, nothing is learnt of the link.
+// Where nothing waits for the network, because coding is what everything waits for, nothing is learnt of the link; nor
+// while TCP still finds out how much may be on the way, which takes seconds on a long line.
 static void learn_link(struct choice *choice, const struct choice_sample *sample) {
         double wire = sample->wire / sample->seconds, most = choice->link > 0 ? choice->link * LINK_GROWTH : wire;
         bool coders_busy = sample->coding > CODERS_BUSY * sample->seconds * choice->active;
+        if (sample->opening)
+                return;
         if (sample->waiting >= BUSY)
                 choice->link = blend(choice->link, wire);
         else if (sample->waiting < NOT_BUSY && choice->now == 0)

@@ -29,6 +29,8 @@ struct choice_sample { // what happened since the last one
         double coded;   // and what became of them
         double coding;  // seconds that this took, of all threads together
         double idle;    // processors that had nothing to do
+        bool opening; // what may be on the way at a time was still growing fast: the link takes more, nobody knows how
+                      // much
 };
 struct choice {
         unsigned streams;    // at most

@@ -6,6 +6,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define OPENING_GROWTH 1.25 // from look to look: of what may be on the way; where TCP doubles it, it is more
+#define TRIP_MAX_US    1000000u
+
 uint64_t coding_now_us(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -23,11 +26,16 @@ static uint64_t idle_ticks(void) {
         return n == 5 ? idle + waiting : 0;
 }
 
-static void look(struct coding *coding, uint64_t *ret_delivered, uint64_t *ret_waited_us) {
-        *ret_delivered = *ret_waited_us = 0;
+static void look(struct coding *coding, struct coding_look *ret) {
+        *ret = (struct coding_look){.at = coding_now_us(), .idle_ticks = idle_ticks()};
         for (unsigned i = 0; i < coding->streams; i++) {
-                *ret_delivered += channel_delivered(coding->channels[i]);
-                *ret_waited_us += channel_waited_us(coding->channels[i]);
+                struct delivered stream;
+                channel_look(coding->channels[i], &stream);
+                ret->delivered += stream.bytes;
+                ret->waited_us += channel_waited_us(coding->channels[i]);
+                ret->opening += stream.opening;
+                if (ret->trip_us < stream.trip_us)
+                        ret->trip_us = stream.trip_us;
         }
 }
 
@@ -41,9 +49,7 @@ void coding_init(struct coding *coding, struct flow *flow, struct channel **chan
         choice_init(&coding->choice, streams);
         atomic_init(&coding->level, choice_level(&coding->choice));
         atomic_init(&coding->active, streams);
-        coding->looked_at = coding_now_us();
-        coding->idle_ticks = idle_ticks();
-        look(coding, &coding->delivered, &coding->waited_us);
+        look(coding, &coding->last);
 }
 
 void coding_fini(struct coding *coding) {
@@ -81,31 +87,28 @@ void coding_release(struct coding *coding) {
         pthread_mutex_unlock(&coding->mutex);
 }
 
-static void take_sample(struct coding *coding, uint64_t now, struct choice_sample *ret) {
-        uint64_t delivered, waited_us, ticks = idle_ticks();
-        double us = (double) (now - coding->looked_at);
-        look(coding, &delivered, &waited_us);
-        waited_us += atomic_load(&coding->held_us);
-        double waiting = (double) (waited_us - coding->waited_us) / us / atomic_load(&coding->active);
+static void take_sample(struct coding *coding, struct choice_sample *ret) {
+        struct coding_look last = coding->last, *now = &coding->last;
+        look(coding, now);
+        double us = (double) (now->at - last.at);
+        now->waited_us += atomic_load(&coding->held_us);
+        double waiting = (double) (now->waited_us - last.waited_us) / us / atomic_load(&coding->active);
         *ret = (struct choice_sample){
                 .seconds = us / 1e6,
-                .wire = (double) (delivered - coding->delivered),
+                .wire = (double) (now->delivered - last.delivered),
                 .waiting = waiting < 1 ? waiting : 1,
                 .plain = (double) atomic_exchange(&coding->plain, 0),
                 .coded = (double) atomic_exchange(&coding->coded, 0),
                 .coding = (double) atomic_exchange(&coding->coding_us, 0) / 1e6,
-                .idle = (double) (ticks - coding->idle_ticks) / (double) sysconf(_SC_CLK_TCK) / (us / 1e6),
+                .idle = (double) (now->idle_ticks - last.idle_ticks) / (double) sysconf(_SC_CLK_TCK) / (us / 1e6),
+                .opening = (double) now->opening > OPENING_GROWTH * (double) last.opening,
         };
-        coding->looked_at = now;
-        coding->delivered = delivered;
-        coding->waited_us = waited_us;
-        coding->idle_ticks = ticks;
 }
 
-static void sample(struct coding *coding, uint64_t now) {
+static void sample(struct coding *coding) {
         struct choice_sample sample;
         char text[CHOICE_TEXT_MAX];
-        take_sample(coding, now, &sample);
+        take_sample(coding, &sample);
         if (choice_update(&coding->choice, &sample)) {
                 atomic_store(&coding->level, choice_level(&coding->choice));
                 atomic_store(&coding->active, coding->choice.active);
@@ -114,12 +117,16 @@ static void sample(struct coding *coding, uint64_t now) {
         flow_choose(coding->flow, choice_level(&coding->choice), choice_text(&coding->choice, text));
 }
 
+static uint64_t pause_us(const struct coding_look *last) {
+        uint64_t trip_us = last->trip_us < TRIP_MAX_US ? last->trip_us : TRIP_MAX_US;
+        return trip_us > CODING_SAMPLE_MS * 1000 ? trip_us : CODING_SAMPLE_MS * 1000;
+}
+
 static void look_now_and_then(struct coding *coding) {
         if (pthread_mutex_trylock(&coding->mutex) != 0)
                 return; // another thread looks just now
-        uint64_t now = coding_now_us();
-        if (now - coding->looked_at >= CODING_SAMPLE_MS * 1000)
-                sample(coding, now);
+        if (coding_now_us() - coding->last.at >= pause_us(&coding->last))
+                sample(coding);
         pthread_mutex_unlock(&coding->mutex);
 }
 

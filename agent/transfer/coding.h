@@ -9,8 +9,13 @@
 #include "agent/transfer/choice.h"
 #include "agent/transfer/coder.h"
 
-#define CODING_SAMPLE_MS 250u
+#define CODING_SAMPLE_MS 250u // and at least a round trip: what is acknowledged comes in one burst in each
 
+struct coding_look {
+        uint64_t at, delivered, waited_us, idle_ticks;
+        uint64_t trip_us; // the longest of the streams' round trips
+        uint64_t opening; // see struct delivered; of all streams
+};
 struct coding {
         struct flow *flow;
         struct channel **channels; // of the streams
@@ -21,7 +26,7 @@ struct coding {
         pthread_mutex_t mutex;                                  // of what follows
         pthread_cond_t changed;
         struct choice choice;
-        uint64_t looked_at, delivered, waited_us, idle_ticks; // at the last look
+        struct coding_look last;
 };
 void coding_init(struct coding *coding, struct flow *flow, struct channel **channels, unsigned streams);
 void coding_fini(struct coding *coding);

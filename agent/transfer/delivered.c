@@ -15,11 +15,6 @@ static bool look(int fd, struct tcp_info *ret) {
         return getsockopt(fd, IPPROTO_TCP, TCP_INFO, ret, &size) == 0;
 }
 
-uint64_t delivered_bytes(int fd) {
-        struct tcp_info info;
-        return look(fd, &info) ? info.tcpi_bytes_acked : 0;
-}
-
 void delivered_look(int fd, struct delivered *ret) {
         struct tcp_info info;
         *ret = (struct delivered){0};
@@ -28,6 +23,8 @@ void delivered_look(int fd, struct delivered *ret) {
         ret->bytes = info.tcpi_bytes_acked;
         ret->busy_us = info.tcpi_busy_time;
         ret->held_us = info.tcpi_rwnd_limited;
+        ret->trip_us = info.tcpi_min_rtt;
+        ret->opening = info.tcpi_snd_cwnd < info.tcpi_snd_ssthresh ? info.tcpi_snd_cwnd : 0;
         ret->queued = info.tcpi_rtt / 4 > (uint64_t) info.tcpi_min_rtt + QUEUED_US / 4;
 }
 

@@ -10,10 +10,12 @@ struct delivered {
         uint64_t bytes;   // acknowledged
         uint64_t busy_us; // for which something was on its way
         uint64_t held_us; // of these, for which only the other end's window kept more back
+        uint64_t trip_us; // the shortest round trip
+        uint32_t opening; // segments that may be on the way, while TCP still doubles that each round trip; 0: not any
+                          // more
         bool queued;      // round trips take much longer than they could: a queue on the way is long
 };
-uint64_t delivered_bytes(int fd); // acknowledged; 0 for what is no TCP socket
-void delivered_look(int fd, struct delivered *ret);
+void delivered_look(int fd, struct delivered *ret); // zeros for what is no TCP socket
 // A number that becomes another one when the other end says something, without reading it. When what is unread leaves
 // it no room to say more: when its host, or whoever stands between, answers at all.
 uint64_t delivered_heard(int fd);

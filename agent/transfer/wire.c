@@ -2,7 +2,6 @@
 /* The socket under a channel (see wire.h). */
 #include "agent/transfer/wire.h"
 #include "agent/transfer/channel.h"
-#include "agent/transfer/delivered.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <errno.h>
@@ -187,10 +186,6 @@ bool wire_await(const struct wire *wire, int wake_fd, uint32_t milliseconds) {
 
 bool wire_await_end(const struct wire *wire, int wake_fd, uint32_t milliseconds) {
         return await(wire, POLLRDHUP, wake_fd, milliseconds);
-}
-
-uint64_t wire_delivered(const struct wire *wire) {
-        return delivered_bytes(wire->fd);
 }
 
 void wire_set_bulk(const struct wire *wire) {

@@ -35,7 +35,6 @@ bool wire_readable(const struct wire *wire);
 bool wire_await(const struct wire *wire, int wake_fd, uint32_t milliseconds);
 // The same, until nothing more will arrive than what is there unread; true: that is so.
 bool wire_await_end(const struct wire *wire, int wake_fd, uint32_t milliseconds);
-uint64_t wire_delivered(const struct wire *wire);          // bytes that the peer's host has acknowledged
 void wire_set_bulk(const struct wire *wire);               // what matters more goes first (RFC 8622)
 void wire_drain(struct wire *wire, uint32_t milliseconds); // throw away what comes until the peer closes
 int wire_connect(const char *host, uint16_t port, struct flow *flow, const struct clock *clock, uint32_t milliseconds,

@@ -102,6 +102,38 @@ static void a_link_that_becomes_faster_is_noticed(void **state) {
         assert_int_equal(choice_level(&choice), 0);
 }
 
+// A line of 600 ms: what is sent in a round trip doubles from 14 KB on, as long as there is enough to send, until the
+// line is full. Returns how many bytes of the image have gone in so many seconds, a look a round trip.
+static double goes_in(const struct world *world, struct choice *choice, double seconds) {
+        double window = 14e3, trip = 0.6, sent = 0;
+        choice_init(choice, 2);
+        for (double at = 0; at < seconds; at += trip) {
+                struct world now = *world;
+                now.link = window < world->link * trip ? window / trip : world->link;
+                struct choice_sample sample = look(&now, choice);
+                sample.seconds = trip;
+                sample.wire *= 4 * trip;
+                sample.plain *= 4 * trip;
+                sample.coded *= 4 * trip;
+                sample.coding *= 4 * trip;
+                sample.opening = now.link < world->link && sample.wire > 0.9 * window;
+                if (sample.opening)
+                        window *= 2;
+                sent += sample.plain;
+                choice_update(choice, &sample);
+        }
+        return sent;
+}
+
+static void a_long_line_is_not_taken_for_a_slow_one_while_its_window_opens(void **state) {
+        (void) state;
+        struct choice choice;
+        struct world far = {.speed = 250e6, .ratio = 0.4, .idle = 2, .link = 12.5e6, .disk = 600e6};
+        double sent = goes_in(&far, &choice, 12);
+        assert_true(sent > 12 * 20e6); // 12.5 MB/s of what is left, and the first seconds until the window is open
+        assert_in_range(choice_level(&choice), 6, 12); // the same as on a line that is near
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_link_that_nothing_waits_for_gets_plain_bytes),
@@ -110,6 +142,7 @@ int main(void) {
                 cmocka_unit_test(a_host_whose_guests_need_the_processors_is_left_alone),
                 cmocka_unit_test(what_does_not_compress_is_sent_plain),
                 cmocka_unit_test(a_link_that_becomes_faster_is_noticed),
+                cmocka_unit_test(a_long_line_is_not_taken_for_a_slow_one_while_its_window_opens),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
