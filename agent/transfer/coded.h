@@ -9,7 +9,7 @@
 #include "agent/transfer/flow.h"
 #include "proto/codec.h"
 
-#define CODED_BYTES_MAX (8u << 20) // coded bytes that wait; one block may be more
+#define CODED_BYTES_MAX (4u << 20) // coded bytes that wait; one block may be more
 #define CODED_PLAIN_MAX 2u         // parcels that wait as they are
 
 struct coded_block {

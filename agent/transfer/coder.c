@@ -8,7 +8,7 @@
 
 // From this level on, zstd's own tables are larger than the memory that a transfer may have; bounds cost them little.
 #define TABLE_LEVEL 9u
-#define TABLE_LOG   21
+#define TABLE_LOG   20
 
 // How a frame of RFC 8878 begins. Some builds of zstd decode the formats that came before it as well, in which a frame
 // says itself how much memory it takes.
