@@ -294,14 +294,22 @@ static bool holds_numbers(const json_t *rows, const char *key) {
         return false;
 }
 
-static void print_member_table(const char *title, const json_t *rows) {
+static bool is_known_of_none(const json_t *rows, const char *key) {
+        for (size_t i = 0; i < json_array_size(rows); i++)
+                if (!json_is_null(json_object_get(json_array_get(rows, i), key)))
+                        return false;
+        return true;
+}
+
+// What is known of no row takes no column, unless with -o wide.
+static void print_member_table(const char *title, const json_t *rows, bool wide) {
         struct column columns[24] = {0};
         char titles[24][64];
         unsigned n = 0;
         const char *key;
         json_t *value;
         json_object_foreach(json_array_get(rows, 0), key, value) {
-                if (n == 23 || json_is_object(value))
+                if (n == 23 || json_is_object(value) || (!wide && is_known_of_none(rows, key)))
                         continue;
                 columns[n].kind = kind_of_key(key, titles[n]);
                 if (columns[n].kind == COLUMN_TEXT && holds_numbers(rows, key))
@@ -322,12 +330,12 @@ static void show_sentences(const char *title, const json_t *texts) {
                 printf("%-20s %s\n", i ? "" : title, json_string_value(json_array_get(texts, i)));
 }
 
-static void show_member(const char *key, const json_t *value) {
+static void show_member(const char *key, const json_t *value, bool wide) {
         char title[64], cell[CELL_MAX];
         struct column column = {.key = key};
         column.kind = kind_of_key(key, title);
         if (json_is_array(value) && json_is_object(json_array_get(value, 0))) {
-                print_member_table(title, value);
+                print_member_table(title, value, wide);
                 return;
         }
         if (json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0))
@@ -359,7 +367,7 @@ void output_show(json_t *object, enum output_format format, const char *name_key
         } else if (format == OUTPUT_NAME) {
                 print_name(object, name_key);
         } else {
-                json_object_foreach(object, key, value) show_member(key, value);
+                json_object_foreach(object, key, value) show_member(key, value, format == OUTPUT_WIDE);
         }
         json_decref(object);
 }

@@ -75,12 +75,32 @@ static void numbers_in_a_table_stand_under_each_other(void **state) {
                        "  b          12  -\n");
 }
 
+static void what_is_known_of_no_row_takes_a_column_with_wide_only(void **state) {
+        (void) state;
+        static const char *const job = "{\"steps\": [{\"name\": \"copy\", \"note\": null, \"error\": null},"
+                                       "{\"name\": \"define\", \"note\": null, \"error\": \"no room\"}]}";
+        begin();
+        output_show(json(job), OUTPUT_TABLE, "id");
+        assert_printed("steps:\n"
+                       "  NAME    ERROR\n"
+                       "  copy    -\n"
+                       "  define  no room\n");
+        begin();
+        output_show(json(job), OUTPUT_WIDE, "id");
+        assert_printed("steps:\n"
+                       "  NAME    NOTE  ERROR\n"
+                       "  copy    -     -\n"
+                       "  define  -     no room\n");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_name_that_is_a_number_is_printed, scratch_make, scratch_remove),
                 cmocka_unit_test_setup_teardown(a_name_is_printed_as_it_can_be_typed_back, scratch_make,
                                                 scratch_remove),
                 cmocka_unit_test_setup_teardown(rates_are_shown_as_rates, scratch_make, scratch_remove),
+                cmocka_unit_test_setup_teardown(what_is_known_of_no_row_takes_a_column_with_wide_only, scratch_make,
+                                                scratch_remove),
                 cmocka_unit_test_setup_teardown(numbers_in_a_table_stand_under_each_other, scratch_make,
                                                 scratch_remove),
         };
