@@ -23,6 +23,7 @@ static const struct column columns[] = {
         {"CREATED", "created_at", COLUMN_AGE, false},
         {"TOOK", "duration_seconds", COLUMN_SECONDS, false},
         {"USER", "user", COLUMN_TEXT, false},
+        {"CLONE", "clone", COLUMN_TEXT, true},
         {"BATCH", "batch", COLUMN_TEXT, true},
         {"NOTE", "note", COLUMN_TEXT, true},
         {0},
