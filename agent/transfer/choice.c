@@ -27,9 +27,23 @@ static const double usual_ratio[CHOICE_LEVELS] = {1, 0.449, 0.43, 0.424, 0.419, 
 #define CODERS_BUSY 0.75 // of the streams' time: coding is what everything waits for
 #define STEADY      0.25 // weight of the last sample in what is believed of a level: images change from place to place
 #define FASTEST     100e9
+#define SILENT      0.5 // of what the link took: less is a cut, or the end of one, until it has lasted
+#define SILENT_MAX  1.5 // seconds
 
 void choice_init(struct choice *choice, unsigned streams) {
         *choice = (struct choice){.streams = streams, .active = streams, .now = CHOICE_START, .before = CHOICE_START};
+}
+
+void choice_resume(struct choice *choice, const struct choice *before) {
+        unsigned streams = choice->streams;
+        *choice = *before;
+        choice->streams = streams;
+        if (choice->active > streams)
+                choice->active = streams;
+        choice->before = choice->now;
+        choice->active_before = choice->active;
+        choice->pace = choice->pace_before = choice->wire = choice->waiting = choice->silent = 0;
+        choice->since = 0;
 }
 
 unsigned choice_level(const struct choice *choice) {
@@ -166,7 +180,18 @@ static bool take_back(struct choice *choice) {
         return true;
 }
 
+// What a cut does to a sample says nothing of the link, and to believe it costs seconds of coding too hard afterwards.
+static bool is_cut(struct choice *choice, const struct choice_sample *sample) {
+        if (choice->link <= 0 || sample->waiting < BUSY || sample->wire >= SILENT * choice->link * sample->seconds)
+                choice->silent = 0;
+        else
+                choice->silent += sample->seconds;
+        return choice->silent > 0 && choice->silent < SILENT_MAX;
+}
+
 bool choice_update(struct choice *choice, const struct choice_sample *sample) {
+        if (is_cut(choice, sample))
+                return false;
         bool first = !choice->measured;
         learn(choice, sample);
         if (take_back(choice))

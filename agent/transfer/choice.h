@@ -9,7 +9,8 @@
  * and of the levels that leave the link busy the hardest is chosen, which sends the fewest bytes. What has not been
  * measured is derived from what has been, by how the levels compare on ordinary images. Threads are those that are
  * idle, so a host whose guests need its processors is left alone. A change has to promise something, and one that
- * turned out badly is taken back and not tried again for a while. Pure.
+ * turned out badly is taken back and not tried again for a while. A line that falls silent for a moment is not a slow
+ * line: what is believed of it stays. Pure.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,11 +44,14 @@ struct choice {
         double pace_before;  // at the level before
         double wire;         // bytes that the network took a second, lately, at this level
         double waiting;      // of the last sample
+        double silent;       // seconds for which the link has taken next to nothing of what it took before
         unsigned before, active_before;
         double since;                 // seconds since the last change
         double barred[CHOICE_LEVELS]; // seconds for which a level is not tried
 };
 void choice_init(struct choice *choice, unsigned streams);
+// Goes on after a cut with what was believed when the link was lost, by as many streams at most.
+void choice_resume(struct choice *choice, const struct choice *before);
 // true: level or streams have changed.
 bool choice_update(struct choice *choice, const struct choice_sample *sample);
 unsigned choice_level(const struct choice *choice);

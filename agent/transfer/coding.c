@@ -39,7 +39,8 @@ static void look(struct coding *coding, struct coding_look *ret) {
         }
 }
 
-void coding_init(struct coding *coding, struct flow *flow, struct channel **channels, unsigned streams) {
+void coding_init(struct coding *coding, struct flow *flow, struct channel **channels, unsigned streams,
+                 const struct choice *before) {
         memset(coding, 0, sizeof *coding);
         coding->flow = flow;
         coding->channels = channels;
@@ -47,8 +48,10 @@ void coding_init(struct coding *coding, struct flow *flow, struct channel **chan
         pthread_mutex_init(&coding->mutex, NULL);
         flow_condition(&coding->changed);
         choice_init(&coding->choice, streams);
+        if (before)
+                choice_resume(&coding->choice, before);
         atomic_init(&coding->level, choice_level(&coding->choice));
-        atomic_init(&coding->active, streams);
+        atomic_init(&coding->active, coding->choice.active);
         look(coding, &coding->last);
 }
 

@@ -28,7 +28,9 @@ struct coding {
         struct choice choice;
         struct coding_look last;
 };
-void coding_init(struct coding *coding, struct flow *flow, struct channel **channels, unsigned streams);
+// before: how it was when an attempt before this one ended; NULL: there was none.
+void coding_init(struct coding *coding, struct flow *flow, struct channel **channels, unsigned streams,
+                 const struct choice *before);
 void coding_fini(struct coding *coding);
 uint64_t coding_now_us(void);
 // Waits until this stream takes part, or there is nothing left to take part in.

@@ -29,6 +29,7 @@ struct recalled {
         uint8_t version[SOURCE_VERSION_BYTES];
         bool versioned;
         atomic_uint_least64_t link;
+        struct choice choice;  // of whoever has taken the record
         pthread_mutex_t mutex; // of what follows
         struct chunk *buckets[BUCKETS];
 };
@@ -188,4 +189,13 @@ uint64_t recalled_link(const struct recalled *recalled) {
 
 void recalled_set_link(struct recalled *recalled, uint64_t link) {
         atomic_store(&recalled->link, link);
+}
+
+bool recalled_choice(const struct recalled *recalled, struct choice *ret) {
+        *ret = recalled->choice;
+        return recalled->choice.measured > 0;
+}
+
+void recalled_set_choice(struct recalled *recalled, const struct choice *choice) {
+        recalled->choice = *choice;
 }

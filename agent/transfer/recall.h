@@ -2,12 +2,13 @@
 #pragma once
 /*
  * What a source remembers of the images that it has hashed, so that the next attempt need not read them again: the
- * hashes of their blocks, and which of these were sent. One registry an agent, bounded; what was not used for longest
- * is forgotten first. A record belongs to one state of one image (its version) and to one transfer at a time, and may
- * be used by any of its threads.
+ * hashes of their blocks, which of these were sent, and how the link and the processors did. One registry an agent,
+ * bounded; what was not used for longest is forgotten first. A record belongs to one state of one image (its version)
+ * and to one transfer at a time, and may be used by any of its threads.
  */
 #include "agent/blocks/digest.h"
 #include "agent/blocks/source.h"
+#include "agent/transfer/choice.h"
 
 #define RECALL_BYTES_MAX (8u << 20) // of hashes in all: images of half a TiB
 
@@ -27,5 +28,8 @@ void recalled_put(struct recalled *recalled, uint64_t block, const uint8_t hash[
 // What the link was last seen to take, bytes a second; 0: not known.
 uint64_t recalled_link(const struct recalled *recalled);
 void recalled_set_link(struct recalled *recalled, uint64_t link);
+// How it was coded when the last attempt ended. false: nothing was found out.
+bool recalled_choice(const struct recalled *recalled, struct choice *ret);
+void recalled_set_choice(struct recalled *recalled, const struct choice *choice);
 // It has been given to the network; returns whether that had happened before.
 bool recalled_sent(struct recalled *recalled, uint64_t block);

@@ -134,8 +134,11 @@ static void work(void *data, unsigned n) {
 
 static void prepare_streams(struct sender *sender) {
         struct copy *copy = &sender->copy;
+        struct choice before;
+        bool resumed = recalled_choice(sender->readers.recalled, &before);
         talk_init(&sender->talk, &copy->flow, copy->channels[0], "the sink");
-        coding_init(&sender->coding, &copy->flow, copy->channels + 1, copy->order.streams - 1);
+        coding_init(&sender->coding, &copy->flow, copy->channels + 1, copy->order.streams - 1,
+                    resumed ? &before : NULL);
         for (unsigned i = 1; i < copy->order.streams; i++)
                 sender->sendings[i] = (struct sending){.flow = &copy->flow,
                                                        .coding = &sender->coding,
@@ -157,6 +160,7 @@ static int run(struct sender *sender, Drover__TransferResult **ret, struct error
         int result = flow_run(flow, 2 * copy->order.streams - 1 + READERS_THREADS, work, sender, err);
         for (unsigned i = 1; i < copy->order.streams; i++)
                 coded_free(sender->sendings[i].queue);
+        recalled_set_choice(sender->readers.recalled, &sender->coding.choice);
         coding_fini(&sender->coding);
         talk_fini(&sender->talk);
         have_free(sender->readers.have);

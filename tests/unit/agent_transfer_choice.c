@@ -102,6 +102,52 @@ static void a_link_that_becomes_faster_is_noticed(void **state) {
         assert_int_equal(choice_level(&choice), 0);
 }
 
+static void a_cut_does_not_make_a_line_slow(void **state) {
+        (void) state;
+        struct choice choice;
+        struct world branch = {.speed = 250e6, .ratio = 0.4, .idle = 2, .link = 12.5e6, .disk = 600e6};
+        unsigned level = settles_at(&branch, &choice);
+        double link = choice.link;
+        struct world dead = branch;
+        dead.link = 1e3;
+        for (unsigned i = 0; i < 5; i++) {
+                struct choice_sample sample = look(&dead, &choice);
+                assert_false(choice_update(&choice, &sample));
+        }
+        assert_true(choice.link == link);
+        for (unsigned i = 0; i < 40; i++) {
+                struct choice_sample sample = look(&branch, &choice);
+                choice_update(&choice, &sample);
+                assert_int_equal(choice_level(&choice), level);
+        }
+        for (unsigned i = 0; i < 40; i++) { // but one that stays so is
+                struct choice_sample sample = look(&dead, &choice);
+                choice_update(&choice, &sample);
+        }
+        assert_true(choice.link < 1e6);
+}
+
+static void what_was_found_out_before_a_cut_is_where_the_next_attempt_begins(void **state) {
+        (void) state;
+        struct choice before, choice;
+        struct world branch = {.speed = 250e6, .ratio = 0.4, .idle = 2, .link = 12.5e6, .disk = 600e6};
+        unsigned level = settles_at(&branch, &before);
+        choice_init(&choice, 2);
+        choice_resume(&choice, &before);
+        assert_int_equal(choice_level(&choice), level);
+        assert_int_equal(choice.active, 1);
+        for (unsigned i = 0; i < 40; i++) {
+                struct choice_sample sample = look(&branch, &choice);
+                choice_update(&choice, &sample);
+                assert_int_equal(choice_level(&choice), level);
+        }
+        before.active = 2;
+        choice_init(&choice, 1); // not more than there are now
+        choice_resume(&choice, &before);
+        assert_int_equal(choice.active, 1);
+        assert_int_equal(choice.streams, 1);
+}
+
 // A line of 600 ms: what is sent in a round trip doubles from 14 KB on, as long as there is enough to send, until the
 // line is full. Returns how many bytes of the image have gone in so many seconds, a look a round trip.
 static double goes_in(const struct world *world, struct choice *choice, double seconds) {
@@ -142,6 +188,8 @@ int main(void) {
                 cmocka_unit_test(a_host_whose_guests_need_the_processors_is_left_alone),
                 cmocka_unit_test(what_does_not_compress_is_sent_plain),
                 cmocka_unit_test(a_link_that_becomes_faster_is_noticed),
+                cmocka_unit_test(a_cut_does_not_make_a_line_slow),
+                cmocka_unit_test(what_was_found_out_before_a_cut_is_where_the_next_attempt_begins),
                 cmocka_unit_test(a_long_line_is_not_taken_for_a_slow_one_while_its_window_opens),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
