@@ -83,7 +83,7 @@ def test_a_guest_without_an_agent_is_shut_down_by_acpi(lab):
 def test_the_plan_names_the_steps_and_does_nothing(lab, vm):
     plan = lab.drover("vm", "move", vm, "nantes/kvm1", "--plan")
     assert [s["name"] for s in plan["steps"]] == ["check", "reserve", "fence", "copy", "define", "verify", "confirm", "commit", "retire", "settle"]
-    assert plan["refusals"] == [] and plan["copy_bytes"] > 24 << 20
+    assert plan["refusals"] == [] and plan["copy_bytes"] > 8 << 20
     assert defined_on(lab, HOSTS, vm) == ["lyon/kvm1"]
     text = lab.run_drover("vm", "move", vm, "nantes/kvm1", "--plan")
     assert text.returncode == 0 and "to copy" in text.stdout and text.stderr == ""
@@ -122,13 +122,14 @@ def test_it_gets_another_name_bridge_and_pool_there(lab, vm):
 def test_nvram_moves_with_a_uefi_guest(lab, request):
     lab.guest("lyon/kvm1", "uefi", "--uefi", disk="64M")
     known(lab, "uefi")
+    assert lab.guest_exec("lyon/kvm1", "uefi", "ls", "/sys/firmware/efi/runtime")
     nvram = lab.file("lyon/kvm1", "/var/lib/libvirt/qemu/nvram/uefi_VARS.fd")
     lab.drover("vm", "stop", "uefi")
     before = Path(nvram).read_bytes()
     done = lab.drover("vm", "move", "uefi", "nantes/kvm1", "--no-start")
     assert "nvram" in [t["disk"] for t in done["transfers"]]
     there = lab.exec("nantes/kvm1", "virsh", "dumpxml", "uefi").stdout.split("<nvram")[1].split(">")[1].split("<")[0]
-    assert Path(lab.file("nantes/kvm1", there)).read_bytes() == before
+    assert before and Path(lab.file("nantes/kvm1", there)).read_bytes() == before
     assert not os.path.exists(nvram)
     lab.drover("vm", "start", "uefi")
     lab.guest_wait("nantes/kvm1", "uefi")
@@ -324,10 +325,10 @@ def test_fault_74_cancel_is_as_before(lab, step):
 
 def test_a_rate_is_kept(lab, vm):
     begun = time.monotonic()
-    done = lab.drover("vm", "move", vm, "nantes/kvm1", "--rate", "8M", "--purge-source")
+    done = lab.drover("vm", "move", vm, "nantes/kvm1", "--rate", "3M", "--purge-source")
     copy = next(s["duration_seconds"] for s in done["steps"] if s["name"] == "receive-vda")
     sent = done["transfers"][0]["bytes_wire"]
-    assert copy >= sent / (8 << 20) * 0.8, (copy, sent, time.monotonic() - begun)
+    assert copy >= sent / (3 << 20) * 0.8, (copy, sent, time.monotonic() - begun)
 
 
 def test_a_link_that_is_cut_in_the_middle_is_waited_for(lab, vm):

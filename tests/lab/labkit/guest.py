@@ -17,7 +17,7 @@ from labkit import enter, host, shell
 from labkit.furnish import BOOT
 from labkit.shell import Failure
 
-PAYLOAD_BYTES = 24 << 20
+PAYLOAD_BYTES = 8 << 20
 MEMORY_MIB = {"bios": 128, "uefi": 256}
 FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 FIRMWARE_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
