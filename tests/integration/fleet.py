@@ -50,13 +50,13 @@ def wait_job(lab, ident, seconds=60):
     """The job, when it has ended: followed as an operator does, whatever happens to the controller meanwhile."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
-        now = job(lab, ident)
+        try:  # one that needs an operator is followed for as long as it does
+            followed = lab.run_drover("job", "follow", ident, "-o", "json", timeout=min(left, 5)).stdout
+        except subprocess.TimeoutExpired:
+            followed = ""
+        now = json.loads(followed) if followed.strip() else job(lab, ident)
         if now and now["state"] in ENDED:
             return now
-        try:  # one that needs an operator is followed for as long as it does
-            lab.run_drover("job", "follow", ident, timeout=min(left, 5))
-        except subprocess.TimeoutExpired:
-            pass
     raise AssertionError(f"the end of job {ident}: not within {seconds} s: {job(lab, ident)}")
 
 

@@ -64,10 +64,9 @@ class Lab:
 
     @property
     def env(self):
-        """What the shell lines of `lab up` set. DROVER_CLI may name a directory with another build of the operator's command."""
-        command = os.environ.get("DROVER_CLI") or enter.binary_dir()
+        """What the shell lines of `lab up` set."""
         return {**os.environ, "DROVER_LAB": self.name, "DROVER_CONFIG": str(state.base_dir() / self.name / "operator"),
-                "PATH": f"{command}:{LAB.parent}:{os.environ['PATH']}"}
+                "PATH": f"{enter.command_dir()}:{LAB.parent}:{os.environ['PATH']}"}
 
     def _lab(self, *argv, check=True):
         done = subprocess.run([LAB, *argv], env=self.env, text=True, stdin=subprocess.DEVNULL,

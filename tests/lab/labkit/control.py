@@ -56,7 +56,7 @@ def answers(address, port):
 def drover(lab, *arguments):
     """Ask the controller as the operator, from this machine; the answer's JSON."""
     env = enter.clean_env({"DROVER_CONFIG": str(operator_dir(lab))})
-    done = subprocess.run(["drover", *arguments, "-o", "json"], env=env, text=True, stdin=subprocess.DEVNULL,
+    done = subprocess.run([f"{enter.command_dir()}/drover", *arguments, "-o", "json"], env=env, text=True, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if done.returncode != 0:
         raise Failure(f"drover {' '.join(arguments)}: exit {done.returncode}: {done.stderr.strip()}")

@@ -21,6 +21,11 @@ def binary_dir():
     return str(next((b for b in builds if b.is_dir()), builds[0]))
 
 
+def command_dir():
+    """Where the operator's command is: DROVER_CLI may name another build of it."""
+    return os.environ.get("DROVER_CLI") or binary_dir()
+
+
 def search_path():
     return f"{binary_dir()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
