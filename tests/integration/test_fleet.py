@@ -329,7 +329,7 @@ class TestAway:
 class TestOwnWrites:
     """What a job did is in the inventory when it has ended: each command meets what the one before it has done, without any wait."""
 
-    TIMES = 10
+    TIMES = 6
     ROUND = """
         drover vm start "$VM" && drover vm stop "$VM" && drover vm move "$VM" "$TARGET" && drover vm show "$VM" -o json >&3 &&
         drover vm list --retired -o json >&3 && drover vm purge --all --yes && drover vm list --retired -o json >&3"""
