@@ -189,7 +189,7 @@ static long resident_mib(void) {
         return pages * sysconf(_SC_PAGESIZE) >> 20;
 }
 
-// Two, for the figures; these say nothing under a sanitizer, where the disks would take most of its time.
+// Two, for the figures; these say nothing under a sanitizer.
 static void add_disks(Drover__Domain *domain, unsigned number) {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         domain->disks = new_array(Drover__Disk *, 2);
@@ -226,7 +226,11 @@ static void furnish(Drover__Domain *domain, unsigned number) {
         domain->domain_type = memory_string("kvm");
 }
 
-#define HOSTS        10000u
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define HOSTS 10000u
+#else // a fifth, which takes a fifth of the time
+#define HOSTS 2000u
+#endif
 #define VMS_PER_HOST 20u
 
 static void fill_host(unsigned host_number) {
@@ -260,23 +264,23 @@ static void the_largest_fleet_is_listed_and_searched(void **state) {
         double start = milliseconds();
         for (unsigned i = 0; i < HOSTS; i++)
                 fill_host(i);
-        print_message("10,000 hosts, 200,000 VMs told: %.0f ms, %ld MiB resident\n", milliseconds() - start,
-                      resident_mib());
+        print_message("%u hosts, %u VMs told: %.0f ms, %ld MiB resident\n", HOSTS, HOSTS * VMS_PER_HOST,
+                      milliseconds() - start, resident_mib());
         fleet_hold(fleet, VM_1, "job1"); // one is held, so that the look-up of owners is not free
         start = milliseconds();
         assert_int_equal(list_all(), HOSTS * VMS_PER_HOST);
         print_message("one pass over all that is shown: %.1f ms\n", milliseconds() - start);
         start = milliseconds();
         for (unsigned i = 0; i < 1000; i++)
-                is_vm("server-123456", "0001e240-bbbb-4000-8000-000000000000");
+                is_vm("server-12345", "00003039-bbbb-4000-8000-000000000000");
         print_message("a name: %.4f ms\n", (milliseconds() - start) / 1000);
         start = milliseconds();
-        no_vm("serer-123456", ERROR_NOT_FOUND, "no VM \"serer-123456\"",
-              "did you mean site123/kvm22/server-123456?; did you mean site012/kvm17/server-12345?; "
-              "did you mean site012/kvm17/server-12346?");
+        no_vm("serer-12345", ERROR_NOT_FOUND, "no VM \"serer-12345\"",
+              "did you mean site012/kvm17/server-12345?; did you mean site001/kvm11/server-1234?; "
+              "did you mean site001/kvm11/server-1235?");
         print_message("a name that is not there: %.1f ms\n", milliseconds() - start);
         start = milliseconds();
-        assert_true(fleet_mac_in_use(fleet, "52:54:00:03:0d:3f", NULL, NULL, NULL));
+        assert_true(fleet_mac_in_use(fleet, "52:54:00:00:9c:3f", NULL, NULL, NULL));
         print_message("a MAC address: %.1f ms\n", milliseconds() - start);
         start = milliseconds();
         OK(fleet_flush(fleet, err));
