@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import tempfile
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from labclient import DroverError, wait_for
 
 POOL = "/var/lib/libvirt/images"
+KERNEL = re.compile(r"\s*<(kernel|initrd|cmdline)>.*?</\1>", re.S)  # of a definition: without it, a VM gets as far as its firmware
 ENDED = ("done", "failed", "cancelled", "needs-operator")
 
 

@@ -13,11 +13,10 @@ one run, since the guest is booted for it once more.
 """
 
 import os
-import re
 
 import pytest
 
-from fleet import Faults, defined_on, images, leftovers, payload_in_image, place, processes, start_move, wait_job, known
+from fleet import KERNEL, Faults, defined_on, images, leftovers, payload_in_image, place, processes, start_move, wait_job, known
 from labclient import Lab, wait_for
 from conftest import lab_name
 
@@ -42,7 +41,6 @@ CASES += [("agent.receive.block", "target", victim) for victim in VICTIMS]
 REAL_CASES = [(f"agent.step.{verb}.acted", where, f"{where}-agent") for verb, where in VERBS.values()]
 SHARD, SHARDS = (int(part) for part in os.environ.get("DROVER_SHARD", "0/1").split("/"))
 CASES = CASES[SHARD::SHARDS]
-KERNEL = re.compile(r"\s*<(kernel|initrd|cmdline)>.*?</\1>", re.S)
 
 
 @pytest.fixture(scope="module")
