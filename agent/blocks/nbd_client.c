@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Talking to qemu-nbd with libnbd (see nbd_client.h); the only file that knows libnbd, its errors included. */
+/* Talking to QEMU's servers with libnbd (see nbd_client.h); the only file that knows libnbd, its errors included. */
 #include "agent/blocks/nbd_client.h"
 #include "agent/blocks/nbd_server.h"
 #include "common/cleanup.h"
@@ -17,9 +17,15 @@
 #define ASK_AT_ONCE  (2ull << 30)
 // Long enough for it to say what it died of.
 #define LAST_WORDS_MILLISECONDS 2000
+#define EXPORT_CONNECTIONS      4 // only readers
+// QEMU's own (docs/interop/nbd.txt), which libnbd has no words for.
+#define BITMAP_CONTEXT "qemu:dirty-bitmap:"
+#define BITMAP_DIRTY   1u
 
 struct nbd_client {
+        bool ours; // the server
         struct nbd_server server;
+        char *context; // of the bitmap, or NULL
         uint64_t bytes;
         bool writable;
         pthread_mutex_t mutex; // of what follows
@@ -43,6 +49,8 @@ static void drop_description(struct error *err) {
 // What the server died of says more than that the connection is closed.
 static int died(struct nbd_client *client, struct error *err) {
         int status;
+        if (!client->ours)
+                return 0;
         if (!confined_wait(client->server.program, LAST_WORDS_MILLISECONDS, &status))
                 return 0;
         confined_ended(client->server.program, err);
@@ -89,18 +97,38 @@ static void give_back(struct nbd_client *client, struct nbd_handle *handle) {
         pthread_mutex_unlock(&client->mutex);
 }
 
-static int connect_one(struct nbd_client *client, int *fd, struct error *err) {
+static int make_handle(struct nbd_client *client, struct nbd_handle **ret, struct error *err) {
         struct nbd_handle *handle = nbd_create();
         if (!handle)
                 return error_set(err, ERROR_NO_MEMORY, "%s", nbd_get_error());
         client->idle[client->n_idle++] = handle;
-        if (nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-            nbd_connect_socket(handle, steal_fd(fd)) < 0)
+        if (nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0)
                 return fail(client, err, "open the image");
+        *ret = handle;
         return 0;
 }
 
-static int check_export(struct nbd_client *client, const struct nbd_image *image, struct error *err) {
+static int connect_one(struct nbd_client *client, int *fd, struct error *err) {
+        struct nbd_handle *handle;
+        if (make_handle(client, &handle, err) < 0)
+                return -1;
+        return nbd_connect_socket(handle, steal_fd(fd)) < 0 ? fail(client, err, "open the image") : 0;
+}
+
+static int connect_export(struct nbd_client *client, const struct nbd_export *export, struct error *err) {
+        struct nbd_handle *handle;
+        if (make_handle(client, &handle, err) < 0)
+                return -1;
+        if (nbd_set_export_name(handle, export->name) < 0 ||
+            (client->context && nbd_add_meta_context(handle, client->context) < 0) ||
+            nbd_connect_unix(handle, export->socket) < 0)
+                return fail(client, err, "open the disk");
+        if (client->context && nbd_can_meta_context(handle, client->context) != 1)
+                return error_set(err, ERROR_CONFLICT, "open the disk: QEMU does not show which blocks have changed");
+        return 0;
+}
+
+static int check_export(struct nbd_client *client, uint64_t bytes_expected, struct error *err) {
         struct nbd_handle *handle = client->idle[0];
         char says[UNITS_TEXT_MAX], expected[UNITS_TEXT_MAX];
         int64_t bytes = nbd_get_size(handle);
@@ -110,9 +138,9 @@ static int check_export(struct nbd_client *client, const struct nbd_image *image
         if (client->bytes > BLOCKS_BYTES_MAX)
                 return error_set(err, ERROR_TOO_LARGE, "the image claims %s; at most %s are carried",
                                  units_format_size(client->bytes, says), units_format_size(BLOCKS_BYTES_MAX, expected));
-        if (image->bytes && client->bytes != nbd_whole_sectors(image->bytes))
+        if (bytes_expected && client->bytes != nbd_whole_sectors(bytes_expected))
                 return error_set(err, ERROR_CONFLICT, "the image has a disk of %llu bytes, not of %llu",
-                                 (unsigned long long) client->bytes, (unsigned long long) image->bytes);
+                                 (unsigned long long) client->bytes, (unsigned long long) bytes_expected);
         if (client->writable && nbd_is_read_only(handle) != 0)
                 return error_set(err, ERROR_IO, "the image cannot be written to");
         return 0;
@@ -124,6 +152,7 @@ int nbd_client_new(const struct nbd_image *image, bool writable, struct nbd_clie
                 free(client);
                 return -1;
         }
+        client->ours = true;
         client->writable = writable;
         pthread_mutex_init(&client->mutex, NULL);
         pthread_cond_init(&client->idle_changed, NULL);
@@ -131,7 +160,26 @@ int nbd_client_new(const struct nbd_image *image, bool writable, struct nbd_clie
         for (unsigned i = 0; status == 0 && i < NBD_CONNECTIONS; i++)
                 status = connect_one(client, &client->server.sockets[i], err);
         if (status == 0)
-                status = check_export(client, image, err);
+                status = check_export(client, image->bytes, err);
+        if (status < 0) {
+                nbd_client_free(client);
+                return -1;
+        }
+        *ret = client;
+        return 0;
+}
+
+int nbd_client_open(const struct nbd_export *export, struct nbd_client **ret, struct error *err) {
+        struct nbd_client *client = new (struct nbd_client);
+        pthread_mutex_init(&client->mutex, NULL);
+        pthread_cond_init(&client->idle_changed, NULL);
+        if (export->bitmap)
+                client->context = memory_format("%s%s", BITMAP_CONTEXT, export->bitmap);
+        int status = 0;
+        for (unsigned i = 0; status == 0 && i < EXPORT_CONNECTIONS; i++)
+                status = connect_export(client, export, err);
+        if (status == 0)
+                status = check_export(client, 0, err);
         if (status < 0) {
                 nbd_client_free(client);
                 return -1;
@@ -150,6 +198,8 @@ static void disconnect(struct nbd_client *client) {
 
 int nbd_client_close(struct nbd_client *client, struct error *err) {
         disconnect(client);
+        if (!client->ours)
+                return 0;
         return nbd_server_finish(&client->server, err);
 }
 
@@ -157,7 +207,9 @@ void nbd_client_free(struct nbd_client *client) {
         if (!client)
                 return;
         disconnect(client);
-        nbd_server_fini(&client->server);
+        if (client->ours)
+                nbd_server_fini(&client->server);
+        free(client->context);
         pthread_cond_destroy(&client->idle_changed);
         pthread_mutex_destroy(&client->mutex);
         free(client);
@@ -272,44 +324,100 @@ int nbd_client_flush(struct nbd_client *client, struct error *err) {
         return status;
 }
 
-// ---- what is allocated ----
+// ---- what lies where ----
+
+// One context's answer: runs of a flag, one after another from where it was asked.
+struct flags {
+        unsigned n;
+        uint64_t ends[NBD_RUNS_MAX];
+        bool set[NBD_RUNS_MAX];
+};
+
+struct answer {
+        const char *bitmap; // its context, or NULL
+        uint64_t begin;
+        struct flags zero, dirty;
+};
+
+static void add_flag(struct flags *flags, uint64_t end, bool set) {
+        if (flags->n > 0 && flags->set[flags->n - 1] == set)
+                flags->ends[flags->n - 1] = end;
+        else if (flags->n < NBD_RUNS_MAX) {
+                flags->ends[flags->n] = end;
+                flags->set[flags->n++] = set;
+        }
+}
 
 static int on_extents(void *data, const char *context, uint64_t offset, uint32_t *entries, size_t n, int *error) {
-        struct nbd_runs *runs = data;
-        uint64_t at = offset;
+        struct answer *answer = data;
+        struct flags *flags = NULL;
+        uint32_t bit = 0;
         (void) error;
-        if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 || offset != runs->begin)
+        if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0) {
+                flags = &answer->zero;
+                bit = LIBNBD_STATE_ZERO;
+        } else if (answer->bitmap && strcmp(context, answer->bitmap) == 0) {
+                flags = &answer->dirty;
+                bit = BITMAP_DIRTY;
+        }
+        if (!flags || offset != answer->begin)
                 return 0;
+        uint64_t at = offset;
         for (size_t i = 0; i + 1 < n; i += 2) {
-                bool zero = entries[i + 1] & LIBNBD_STATE_ZERO;
                 at += entries[i];
-                if (runs->n > 0 && runs->runs[runs->n - 1].zero == zero)
-                        runs->runs[runs->n - 1].end = at;
-                else if (runs->n < NBD_RUNS_MAX)
-                        runs->runs[runs->n++] = (struct nbd_run){at, zero};
-                else
-                        return 0; // the rest is asked for when its turn comes
+                bool set = entries[i + 1] & bit;
+                if (flags->n == NBD_RUNS_MAX && flags->set[flags->n - 1] != set)
+                        break; // the rest is asked for when its turn comes
+                add_flag(flags, at, set);
         }
         return 0;
+}
+
+static void add_run(struct nbd_runs *runs, uint64_t end, enum source_kind kind) {
+        if (runs->n > 0 && runs->runs[runs->n - 1].kind == kind)
+                runs->runs[runs->n - 1].end = end;
+        else
+                runs->runs[runs->n++] = (struct nbd_run){end, kind};
+}
+
+// As far as both reach. Not dirty goes before zero: the base has it.
+static void merge(const struct answer *answer, uint64_t bytes, struct nbd_runs *ret) {
+        const struct flags *zero = &answer->zero, *dirty = &answer->dirty;
+        for (unsigned z = 0, d = 0; z < zero->n && (!answer->bitmap || d < dirty->n) && ret->n < NBD_RUNS_MAX;) {
+                uint64_t end = zero->ends[z];
+                enum source_kind kind = zero->set[z] ? SOURCE_ZERO : SOURCE_DATA;
+                if (answer->bitmap) {
+                        if (dirty->ends[d] < end)
+                                end = dirty->ends[d];
+                        if (!dirty->set[d])
+                                kind = SOURCE_SAME;
+                        d += dirty->ends[d] == end;
+                }
+                z += zero->ends[z] == end;
+                add_run(ret, end < bytes ? end : bytes, kind);
+        }
 }
 
 // A server that does not know says so with one run that may hold something.
 static int ask(struct nbd_client *client, struct nbd_handle *handle, uint64_t offset, struct nbd_runs *ret,
                struct error *err) {
         uint64_t left = client->bytes - offset, n = left < ASK_AT_ONCE ? left : ASK_AT_ONCE;
+        _cleanup_(free_p) struct answer *answer = new (struct answer);
+        answer->begin = offset;
+        answer->bitmap = client->context;
         ret->begin = offset;
         ret->n = 0;
-        if (nbd_can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) != 1)
-                ret->runs[ret->n++] = (struct nbd_run){client->bytes, false};
-        else if (nbd_block_status(handle, n, offset, (nbd_extent_callback){.callback = on_extents, .user_data = ret},
-                                  0) < 0)
+        bool allocation = nbd_can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+        if (!allocation)
+                add_flag(&answer->zero, client->bytes, false);
+        if ((allocation || client->context) &&
+            nbd_block_status(handle, n, offset, (nbd_extent_callback){.callback = on_extents, .user_data = answer}, 0) <
+                    0)
                 return fail_at(client, "read what is allocated", offset, err);
+        merge(answer, client->bytes, ret);
         if (ret->n == 0 || ret->runs[0].end <= offset)
-                return error_set(err, ERROR_IO, "qemu-nbd does not say what is allocated at %llu",
+                return error_set(err, ERROR_IO, "QEMU does not say what is allocated at %llu",
                                  (unsigned long long) offset);
-        for (unsigned i = 0; i < ret->n; i++)
-                if (ret->runs[i].end > client->bytes)
-                        ret->runs[i].end = client->bytes;
         return 0;
 }
 
@@ -318,4 +426,22 @@ int nbd_client_runs(struct nbd_client *client, uint64_t offset, struct nbd_runs 
         int status = ask(client, handle, offset, ret, err);
         give_back(client, handle);
         return status;
+}
+
+static bool covers(const struct nbd_runs *runs, uint64_t offset) {
+        return runs->n > 0 && offset >= runs->begin && offset < runs->runs[runs->n - 1].end;
+}
+
+const struct nbd_run *nbd_runs_at(struct nbd_client *client, uint64_t offset, struct nbd_runs *runs, unsigned *next,
+                                  struct error *err) {
+        if (!covers(runs, offset)) {
+                *next = 0;
+                if (nbd_client_runs(client, offset, runs, err) < 0)
+                        return NULL;
+        } else if (*next > 0 && offset < runs->runs[*next - 1].end) {
+                *next = 0; // back again
+        }
+        while (runs->runs[*next].end <= offset)
+                ++*next;
+        return &runs->runs[*next];
 }

@@ -7,29 +7,54 @@ void source_init(struct source *source, const struct source_ops *ops, uint64_t b
         memset(source, 0, sizeof *source);
         source->ops = ops;
         source->bytes = bytes;
+        source->unit = BLOCKS_BLOCK;
         pthread_mutex_init(&source->mutex, NULL);
 }
 
-static uint64_t round_down(uint64_t offset) {
-        return offset / BLOCKS_BLOCK * BLOCKS_BLOCK;
+void source_tell_same(struct source *source, uint64_t unit) {
+        source->unit = unit;
+        source->tells_same = true;
+}
+
+static uint64_t round_down(uint64_t offset, uint64_t unit) {
+        return offset / unit * unit;
+}
+
+static int find_run(struct source *source, struct error *err) {
+        if (source->next < source->run_end)
+                return 0;
+        if (source->ops->extent(source, source->next, &source->run_kind, &source->run_end, err) < 0)
+                return -1;
+        if (source->run_kind == SOURCE_SAME && !source->tells_same)
+                source->run_kind = SOURCE_DATA;
+        return 0;
+}
+
+// Up to the end of the block, or of the run: a unit that is data in part is read as a whole.
+static uint64_t data_end(const struct source *source) {
+        uint64_t unit = source->unit, end = source->next + unit;
+        if (source->run_kind == SOURCE_DATA && source->run_end > end)
+                end = round_down(source->run_end + unit - 1, unit);
+        uint64_t block_end = round_down(source->next, BLOCKS_BLOCK) + BLOCKS_BLOCK;
+        if (end > block_end)
+                end = block_end;
+        return end < source->bytes ? end : source->bytes;
 }
 
 static int next_locked(struct source *source, struct source_range *ret, struct error *err) {
-        uint64_t begin = source->next, left = source->bytes - begin;
-        if (left == 0)
+        uint64_t begin = source->next;
+        if (begin == source->bytes)
                 return 0;
-        if (begin >= source->run_end &&
-            source->ops->extent(source, begin, &source->run_zero, &source->run_end, err) < 0)
+        if (find_run(source, err) < 0)
                 return -1;
-        uint64_t zero_end = source->run_end < source->bytes ? round_down(source->run_end) : source->bytes;
-        if (source->run_zero && zero_end > begin) {
-                *ret = (struct source_range){begin, zero_end - begin, true};
-                source->next = zero_end;
-                return 1;
+        uint64_t end = source->run_end < source->bytes ? round_down(source->run_end, source->unit) : source->bytes;
+        enum source_kind kind = source->run_kind;
+        if (kind == SOURCE_DATA || end <= begin) {
+                kind = SOURCE_DATA;
+                end = data_end(source);
         }
-        // A block that is zero in part is read as a whole.
-        *ret = (struct source_range){begin, left < BLOCKS_BLOCK ? left : BLOCKS_BLOCK, false};
-        source->next = begin + ret->length;
+        *ret = (struct source_range){begin, end - begin, kind};
+        source->next = end;
         return 1;
 }
 

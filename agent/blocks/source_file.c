@@ -44,32 +44,33 @@ static int check_length(int fd, uint64_t bytes, struct error *err) {
                          (unsigned long long) bytes);
 }
 
-static int no_holes(struct source_file *file, bool *ret_zero, uint64_t *ret_end) {
+static int no_holes(struct source_file *file, enum source_kind *ret_kind, uint64_t *ret_end) {
         file->seekable = false;
-        *ret_zero = false;
+        *ret_kind = SOURCE_DATA;
         *ret_end = file->source.bytes;
         return 0;
 }
 
-static int extent(struct source *source, uint64_t offset, bool *ret_zero, uint64_t *ret_end, struct error *err) {
+static int extent(struct source *source, uint64_t offset, enum source_kind *ret_kind, uint64_t *ret_end,
+                  struct error *err) {
         struct source_file *file = (struct source_file *) source;
         char text[UNITS_TEXT_MAX];
         if (!file->seekable)
-                return no_holes(file, ret_zero, ret_end);
+                return no_holes(file, ret_kind, ret_end);
         off_t begin = lseek(file->fd, (off_t) offset, SEEK_DATA);
         if (begin < 0 && errno == EINVAL)
-                return no_holes(file, ret_zero, ret_end);
+                return no_holes(file, ret_kind, ret_end);
         if (begin < 0 && errno != ENXIO)
                 return error_errno(err, errno, "read at %s", units_format_size(offset, text));
         if (begin < 0 || (uint64_t) begin > offset) {
-                *ret_zero = true;
+                *ret_kind = SOURCE_ZERO;
                 *ret_end = begin < 0 || (uint64_t) begin > source->bytes ? source->bytes : (uint64_t) begin;
                 return 0;
         }
         off_t end = lseek(file->fd, begin, SEEK_HOLE);
         if (end < 0)
                 return error_errno(err, errno, "read at %s", units_format_size(offset, text));
-        *ret_zero = false;
+        *ret_kind = SOURCE_DATA;
         *ret_end = (uint64_t) end < source->bytes ? (uint64_t) end : source->bytes;
         return 0;
 }

@@ -14,23 +14,13 @@ struct source_nbd {
         unsigned next;
 };
 
-static bool known(const struct source_nbd *nbd, uint64_t offset) {
-        return nbd->runs.n > 0 && offset >= nbd->runs.begin && offset < nbd->runs.runs[nbd->runs.n - 1].end;
-}
-
-static int extent(struct source *source, uint64_t offset, bool *ret_zero, uint64_t *ret_end, struct error *err) {
+static int extent(struct source *source, uint64_t offset, enum source_kind *ret_kind, uint64_t *ret_end,
+                  struct error *err) {
         struct source_nbd *nbd = (struct source_nbd *) source;
-        if (!known(nbd, offset)) {
-                nbd->next = 0;
-                if (nbd_client_runs(nbd->client, offset, &nbd->runs, err) < 0)
-                        return -1;
-        } else if (nbd->next > 0 && offset < nbd->runs.runs[nbd->next - 1].end) {
-                nbd->next = 0; // back again
-        }
-        while (nbd->runs.runs[nbd->next].end <= offset)
-                nbd->next++;
-        const struct nbd_run *run = &nbd->runs.runs[nbd->next];
-        *ret_zero = run->zero;
+        const struct nbd_run *run = nbd_runs_at(nbd->client, offset, &nbd->runs, &nbd->next, err);
+        if (!run)
+                return -1;
+        *ret_kind = run->kind;
         *ret_end = run->end < source->bytes ? run->end : source->bytes;
         return 0;
 }

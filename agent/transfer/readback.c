@@ -8,7 +8,7 @@ static int add_range(struct source *source, struct digest *digest, const struct 
         uint8_t hash[DIGEST_HASH];
         struct grains grains;
         size_t length = (size_t) range->length;
-        if (range->zero)
+        if (range->kind == SOURCE_ZERO)
                 return digest_add(digest, range->offset, range->length, NULL, err);
         if (source_read(source, range->offset, buffer, length, err) < 0)
                 return -1;

@@ -31,7 +31,7 @@ static int look_ahead(struct readers *readers, struct readers_next *next, struct
                 return next->more;
         }
         uint64_t n = next->range.offset / BLOCKS_BLOCK;
-        if (next->range.zero) {
+        if (next->range.kind == SOURCE_ZERO) {
                 have_pass(readers->have, n);
                 return 1;
         }
@@ -73,7 +73,7 @@ static int deal_locked(struct readers *readers, struct parcel *parcel, struct re
         parcel->offset = ret->range.offset;
         if (ret->kept)
                 return deal_kept(readers, parcel, err);
-        parcel->kind = ret->range.zero ? PARCEL_ZERO : PARCEL_BLOCK;
+        parcel->kind = ret->range.kind == SOURCE_ZERO ? PARCEL_ZERO : PARCEL_BLOCK;
         parcel->length = ret->range.length;
         return 1;
 }

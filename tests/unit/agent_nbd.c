@@ -102,8 +102,8 @@ static void ranges_that_are_not_allocated_are_zero(void **state) {
         _cleanup_(close_p) int fd = open_image("a", O_RDONLY);
         _cleanup_(source_free_p) struct source *source = source_of(fd, NBD_QCOW2);
         static const struct source_range expected[] = {
-                {0, MIB, true},           {MIB, MIB, false},      {2 * MIB, MIB, false},
-                {3 * MIB, 7 * MIB, true}, {10 * MIB, MIB, false}, {11 * MIB, 5 * MIB, true},
+                {0, MIB, SOURCE_ZERO},           {MIB, MIB, SOURCE_DATA},      {2 * MIB, MIB, SOURCE_DATA},
+                {3 * MIB, 7 * MIB, SOURCE_ZERO}, {10 * MIB, MIB, SOURCE_DATA}, {11 * MIB, 5 * MIB, SOURCE_ZERO},
         };
         struct source_range range;
         struct error err = ERROR_INIT;
@@ -111,7 +111,7 @@ static void ranges_that_are_not_allocated_are_zero(void **state) {
                 assert_int_equal(source_next(source, &range, &err), 1);
                 assert_int_equal(range.offset, expected[i].offset);
                 assert_int_equal(range.length, expected[i].length);
-                assert_int_equal(range.zero, expected[i].zero);
+                assert_int_equal(range.kind, expected[i].kind);
         }
         assert_int_equal(source_next(source, &range, &err), 0);
 }
@@ -365,7 +365,7 @@ static void fault_55_a_small_file_that_claims_64_tib_costs_little(void **state) 
         _cleanup_(source_free_p) struct source *source = source_of(fd, NBD_QCOW2);
         uint64_t zeros = 0;
         while (source_next(source, &range, &err) > 0) {
-                assert_true(range.zero);
+                assert_int_equal(range.kind, SOURCE_ZERO);
                 zeros += range.length;
         }
         assert_int_equal(zeros, 64ull << 40);
