@@ -5,7 +5,7 @@ import time
 
 from fleet import known
 from labclient import wait_for
-from scene import BESIDE, HERE, drop_caches
+from scene import BESIDE, HERE, drop_caches, told
 from table import row
 
 TERABYTE, GIGABYTE = 1 << 40, 1 << 30
@@ -42,14 +42,17 @@ def reflink(scene):
     return [row("clone on one host, blocks shared, 10 GiB", times, "s", 1)]
 
 
-def make_raw(scene, path, length, parts):
-    """A raw image of that length with 1 GiB of the bench's image in it, in so many parts spread over it."""
+def make_raw(scene, path, length, parts, nth):
+    """A raw image of that length with 1 GiB in it, in so many parts spread over it: the nth of the bench's image, every byte exchanged for
+    another, for what the target has in an image already is not sent."""
     script = f"""import os
 source, target = open({str(scene.image)!r}, 'rb'), open({path!r}, 'wb')
 target.truncate({length})
+source.seek({nth * GIGABYTE})
+other = bytes((n + {nth}) % 255 + 1 if n else 0 for n in range(256))
 for n in range({parts}):
     target.seek({length} // {parts} * n)
-    target.write(source.read({GIGABYTE} // {parts}))
+    target.write(source.read({GIGABYTE} // {parts}).translate(other))
 os.fsync(target.fileno())"""
     scene.lab.exec(HERE, "python3", "-c", script)
 
@@ -57,19 +60,20 @@ os.fsync(target.fileno())"""
 def sparse(scene):
     hosts = (HERE, BESIDE)
     folder = with_pool(scene, hosts, "3T")
-    times = {"small": [], "vast": []}
+    moves = {"small": [], "vast": []}
     try:
-        make_raw(scene, f"{folder}/small.raw", GIGABYTE, 16)
-        make_raw(scene, f"{folder}/vast.raw", TERABYTE, 16)
-        for name in times:
+        make_raw(scene, f"{folder}/small.raw", GIGABYTE, 16, 0)
+        make_raw(scene, f"{folder}/vast.raw", TERABYTE, 16, 1)
+        for name in moves:
             scene.define(HERE, name, f"{folder}/{name}.raw", format="raw")
         for n in range(scene.runs):
-            for name, seconds in times.items():
-                seconds.append(scene.move(hosts[(n + 1) % 2], "--pool", "wide", vm=name).transfer)
+            for name, made in moves.items():
+                made.append(scene.move(hosts[(n + 1) % 2], "--pool", "wide", vm=name))
                 scene.purge()
-        for name in times:
+        for name in moves:
             where = hosts[scene.runs % 2]
             scene.forget(where, name, f"{folder}/{name}.raw")
     finally:
         without_pool(scene, hosts)
-    return [row("1 TiB that holds 1 GiB", times["vast"], "s", 1.1, "an image of 1 GiB", times["small"])]
+    seconds = {name: [m.transfer for m in made] for name, made in moves.items()}
+    return [row("1 TiB that holds 1 GiB", seconds["vast"], "s", 1.1, "an image of 1 GiB", seconds["small"], transfers=told(moves["vast"]), beside=told(moves["small"]))]

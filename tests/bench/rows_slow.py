@@ -11,7 +11,7 @@ import image
 from fleet import known
 from labclient import wait_for
 from labkit import link
-from scene import FAR, HERE, POOL, SLOW, VM
+from scene import FAR, HERE, POOL, SLOW, VM, told
 from table import row
 
 RSYNC = "rsync --inplace -z --zc=zstd, into nothing"
@@ -40,12 +40,6 @@ def rsync(scene):
     times = [scene.peer("rsync", HERE, FAR) for _ in range(scene.runs)]
     scene.line("none")
     return times
-
-
-def told(moves):
-    """What the job says about each of the moves."""
-    keys = ("choice", "bytes_wire", "bytes_reused", "bytes_resent", "resumed")
-    return [{key: m.disk.get(key) for key in keys} | {"transfer": round(m.transfer, 2)} for m in moves]
 
 
 def slow_first(scene):

@@ -41,6 +41,12 @@ class Move:
         return next(t for t in self.job["transfers"] if t["disk"] == "vda")
 
 
+def told(moves):
+    """What the job says about each of the moves."""
+    keys = ("choice", "bytes_wire", "bytes_reused", "bytes_resent", "resumed")
+    return [{key: m.disk.get(key) for key in keys} | {"transfer": round(m.transfer, 2)} for m in moves]
+
+
 class Scene:
     def __init__(self, lab, runs, quick):
         self.lab = lab
