@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Freezing guests (see freeze.h). All thawing is done by the watchdog's thread: when it is told to, or when the limit
+ * is over. It shares the struct with the caller, and whoever is last frees it.
+ */
+#include "agent/host/freeze.h"
+#include "agent/host/tree.h"
+#include "common/clock.h"
+#include "common/memory.h"
+#include <pthread.h>
+#include <string.h>
+
+#define TRY_AGAIN_MS 1000
+
+struct freeze {
+        pthread_mutex_t mutex; // of what follows
+        pthread_cond_t changed;
+        unsigned references;
+        bool over;    // the caller wants it thawed
+        bool expired; // the limit came first
+        bool tried;   // what follows is known
+        int thawed;   // how many file systems, or -1
+        struct error error;
+        uint64_t begun, ended, deadline;
+        virDomainPtr domain;
+        struct journal *journal;
+        char job[33];
+};
+
+static void unref(struct freeze *freeze) { // with the mutex held, which is let go
+        bool last = --freeze->references == 0;
+        pthread_mutex_unlock(&freeze->mutex);
+        if (!last)
+                return;
+        virDomainFree(freeze->domain);
+        pthread_cond_destroy(&freeze->changed);
+        pthread_mutex_destroy(&freeze->mutex);
+        free(freeze);
+}
+
+static bool connected(virDomainPtr domain) {
+        _cleanup_(free_p) char *xml = virDomainGetXMLDesc(domain, 0);
+        _cleanup_(tree_free_p) xmlDoc *doc = NULL;
+        if (!xml || tree_parse("the definition", xml, strlen(xml), &doc, NULL) < 0)
+                return false;
+        const xmlNode *devices = tree_child(xmlDocGetRootElement(doc), "devices");
+        for (const xmlNode *at = tree_child(devices, "channel"); at; at = tree_next(at, "channel")) {
+                const xmlNode *target = tree_child(at, "target");
+                if (target && tree_attribute_is(target, "name", "org.qemu.guest_agent.0"))
+                        return tree_attribute_is(target, "state", "connected");
+        }
+        return false;
+}
+
+// With the mutex held. False when the time is over.
+static bool wait_until(struct freeze *freeze, uint64_t deadline) {
+        struct timespec at = {.tv_sec = (time_t) (deadline / 1000), .tv_nsec = (long) (deadline % 1000) * 1000000};
+        return pthread_cond_timedwait(&freeze->changed, &freeze->mutex, &at) == 0;
+}
+
+// With the mutex held, which is let go meanwhile. True when nothing is left to be tried.
+static bool thaw_once(struct freeze *freeze) {
+        struct error error = ERROR_INIT;
+        pthread_mutex_unlock(&freeze->mutex);
+        int thawed = virDomainFSThaw(freeze->domain, NULL, 0, 0);
+        if (thawed < 0)
+                connection_error(&error, "thaw the guest");
+        bool done = thawed >= 0 || virDomainIsActive(freeze->domain) == 0;
+        if (done) // one that is not forgotten is thawed once more at the next start, which does no harm
+                journal_fact_remove(freeze->journal, freeze->job, FREEZE_FACT, NULL);
+        pthread_mutex_lock(&freeze->mutex);
+        if (!freeze->tried) {
+                freeze->thawed = thawed;
+                freeze->error = error;
+                freeze->ended = clock_ms(&system_clock);
+                freeze->tried = true;
+                pthread_cond_broadcast(&freeze->changed);
+        }
+        return done;
+}
+
+static void *watchdog(void *data) {
+        struct freeze *freeze = data;
+        pthread_mutex_lock(&freeze->mutex);
+        while (!freeze->over && clock_ms(&system_clock) < freeze->deadline)
+                wait_until(freeze, freeze->deadline);
+        freeze->expired = !freeze->over;
+        uint64_t last = clock_ms(&system_clock) + FREEZE_TRY_SECONDS * 1000ull;
+        while (!thaw_once(freeze) && clock_ms(&system_clock) < last) {
+                uint64_t again = clock_ms(&system_clock) + TRY_AGAIN_MS;
+                while (wait_until(freeze, again))
+                        ;
+        }
+        unref(freeze);
+        return NULL;
+}
+
+static struct freeze *freeze_new(virDomainPtr domain, struct journal *journal, const char *job, unsigned limit_ms) {
+        struct freeze *freeze = new (struct freeze);
+        pthread_condattr_t monotonic;
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&freeze->changed, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        pthread_mutex_init(&freeze->mutex, NULL);
+        freeze->references = 1;
+        virDomainRef(domain);
+        freeze->domain = domain;
+        freeze->journal = journal;
+        snprintf(freeze->job, sizeof freeze->job, "%s", job);
+        freeze->begun = clock_ms(&system_clock);
+        freeze->deadline = freeze->begun + limit_ms;
+        return freeze;
+}
+
+static int start_watchdog(struct freeze *freeze, struct error *err) {
+        pthread_t thread;
+        freeze->references++;
+        int r = pthread_create(&thread, NULL, watchdog, freeze);
+        if (r != 0) {
+                freeze->references--;
+                return error_errno(err, r, "start a thread that thaws the guest");
+        }
+        pthread_detach(thread);
+        return 0;
+}
+
+static void let_go(struct freeze *freeze) {
+        pthread_mutex_lock(&freeze->mutex);
+        freeze->over = true;
+        pthread_cond_broadcast(&freeze->changed);
+        unref(freeze);
+}
+
+int freeze_begin(virDomainPtr domain, struct journal *journal, const char *job, unsigned limit_ms, struct freeze **ret,
+                 struct error *why) {
+        char uuid[VIR_UUID_STRING_BUFLEN];
+        unsigned limit = limit_ms ? limit_ms : FREEZE_LIMIT_MS;
+        if (virDomainGetUUIDString(domain, uuid) < 0) {
+                connection_error(why, "ask for the VM's UUID");
+                return 1;
+        }
+        if (!connected(domain)) {
+                error_set(why, ERROR_CONFLICT, "no guest agent is connected");
+                return 1;
+        }
+        if (journal_fact_set(journal, job, FREEZE_FACT, uuid, strlen(uuid), why) < 0)
+                return -1;
+        struct freeze *freeze = freeze_new(domain, journal, job, limit);
+        if (start_watchdog(freeze, why) < 0) {
+                journal_fact_remove(journal, job, FREEZE_FACT, NULL);
+                pthread_mutex_lock(&freeze->mutex);
+                unref(freeze);
+                return 1;
+        }
+        // Without it libvirt waits for ever for an agent that has taken the request and says nothing.
+        virDomainAgentSetResponseTimeout(domain, (int) ((limit + 999) / 1000), 0);
+        int frozen = virDomainFSFreeze(domain, NULL, 0, 0);
+        if (frozen > 0) {
+                *ret = freeze;
+                return 0;
+        }
+        if (frozen == 0)
+                error_set(why, ERROR_CONFLICT, "the guest has no file system that can be frozen");
+        else
+                connection_error(why, "freeze the guest");
+        let_go(freeze); // it may have been frozen all the same, or be so in a moment
+        return 1;
+}
+
+int freeze_end(struct freeze *freeze, unsigned *ret_ms, struct error *why) {
+        pthread_mutex_lock(&freeze->mutex);
+        freeze->over = true;
+        pthread_cond_broadcast(&freeze->changed);
+        while (!freeze->tried)
+                pthread_cond_wait(&freeze->changed, &freeze->mutex);
+        int r = 1;
+        *ret_ms = (unsigned) (freeze->ended - freeze->begun);
+        if (freeze->expired)
+                error_set(why, ERROR_TIMEOUT, "the guest was thawed after %llu ms, before the checkpoint was made",
+                          (unsigned long long) (freeze->deadline - freeze->begun));
+        else if (freeze->thawed < 0 && why)
+                *why = freeze->error;
+        else if (freeze->thawed == 0)
+                error_set(why, ERROR_CONFLICT, "the guest thawed itself before the checkpoint was made");
+        else if (freeze->thawed > 0)
+                r = 0;
+        unref(freeze);
+        return r;
+}
+
+static int recover_one(virDomainPtr domain, struct journal *journal, struct error *err) {
+        char uuid[VIR_UUID_STRING_BUFLEN], job[33];
+        int found = 0, n = 0;
+        if (virDomainGetUUIDString(domain, uuid) < 0)
+                return connection_error(err, "ask for a VM's UUID");
+        while ((found = journal_fact_find(journal, FREEZE_FACT, uuid, job, err)) > 0) {
+                if (virDomainIsActive(domain) == 1) {
+                        virDomainAgentSetResponseTimeout(domain, (int) FREEZE_LIMIT_MS / 1000, 0);
+                        if (virDomainFSThaw(domain, NULL, 0, 0) < 0 && virDomainIsActive(domain) == 1)
+                                return connection_error(err, "thaw the guest");
+                        n++;
+                }
+                if (journal_fact_remove(journal, job, FREEZE_FACT, err) < 0)
+                        return -1;
+        }
+        return found < 0 ? -1 : n;
+}
+
+int freeze_recover(virConnectPtr conn, struct journal *journal, struct error *err) {
+        virDomainPtr *domains = NULL;
+        int n = virConnectListAllDomains(conn, &domains, 0), thawed = 0, status = 0;
+        if (n < 0)
+                return connection_error(err, "list the VMs");
+        for (int i = 0; i < n; i++) { // one that cannot be thawed keeps no other one frozen
+                int r = recover_one(domains[i], journal, status < 0 ? NULL : err);
+                if (r < 0)
+                        status = -1;
+                else
+                        thawed += r;
+                virDomainFree(domains[i]);
+        }
+        free(domains);
+        return status < 0 ? -1 : thawed;
+}
