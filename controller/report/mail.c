@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Mail by libcurl's SMTP. libcurl says only that something failed and with which number; which command it was, and what
+ * the server answered in words, is heard by listening to the commands and answers as they pass (on_talk()). What passes
+ * while logging in is not kept. One thread at a time: the worker's, between mail_start() and `done`.
+ */
+#include "controller/report/mail.h"
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/memory.h"
+#include "common/utf8.h"
+#include "common/worker.h"
+#include "controller/report/message.h"
+#include "controller/report/secret.h"
+#include <assert.h>
+#include <string.h>
+
+#define SCHEMES    "smtp,smtps"
+#define TRIES      5u // of timeout_ms each, for all recipients together
+#define ANSWER_MAX 200u
+
+// How far a try has come: the last command that was sent.
+enum stage { STAGE_CONNECT, STAGE_GREET, STAGE_STARTTLS, STAGE_LOGIN, STAGE_SENDER, STAGE_RECIPIENT, STAGE_CONTENT };
+
+struct mail_private {
+        char *url, *user, *password_file, *ca_file, *peer, *sender;
+        bool starttls;
+        uint64_t timeout_ms;
+        uint8_t *content;
+        size_t length, read;
+        enum stage stage;
+        char answer[ANSWER_MAX + 1]; // the server's last line
+        struct transport transport;
+        atomic_bool cancelled;
+        mail_fn done;
+        void *data;
+};
+
+// ---- settings
+
+int mail_server_check(const struct mail_server *server, struct error *err) {
+        if (transport_check_url(server->url, SCHEMES, false, NULL, err) < 0) {
+                error_prefix(err, "mail_server");
+                error_hint(err, "mail_server: smtp://mail.example.org:587");
+                return -1;
+        }
+        if (!server->user != !server->password_file)
+                return error_set(err, ERROR_INVALID, "mail_user and mail_password_file go together");
+        if (server->user && !server->starttls && strncmp(server->url, "smtps:", 6) != 0) {
+                error_set(err, ERROR_INVALID, "mail_user wants TLS: the password would pass in clear");
+                error_hint(err, "mail_starttls: true, or mail_server: smtps://...");
+                return -1;
+        }
+        return 0;
+}
+
+static char *copy(const char *text) {
+        return text ? memory_string(text) : NULL;
+}
+
+int mail_new(const struct mail_server *server, const char *from, char *const *to, unsigned n_to, const void *content,
+             size_t length, struct mail **ret, struct error *err) {
+        if (n_to == 0 || n_to > MESSAGE_RECIPIENTS_MAX)
+                return error_set(err, ERROR_INVALID, "a mail goes to 1 to %u recipients", MESSAGE_RECIPIENTS_MAX);
+        if (mail_server_check(server, err) < 0)
+                return -1;
+        struct mail *mail = new (struct mail);
+        struct mail_private *private = mail->private = new (struct mail_private);
+        mail->recipients = new_array(struct mail_recipient, n_to);
+        mail->n = n_to;
+        void *bytes = NULL;
+        if (transport_check_url(server->url, SCHEMES, false, &private->peer, err) < 0 ||
+            message_address(from, &private->sender, NULL, err) < 0 || memory_try(length + 1, &bytes, err) < 0)
+                goto out;
+        private->content = memcpy(bytes, content, length);
+        private->length = length;
+        private->url = copy(server->url);
+        private->user = copy(server->user);
+        private->password_file = copy(server->password_file);
+        private->ca_file = copy(server->ca_file);
+        private->starttls = server->starttls;
+        private->timeout_ms = server->timeout_ms ? server->timeout_ms : MAIL_TRY_MS;
+        for (unsigned i = 0; i < n_to; i++)
+                if (message_address(to[i], &mail->recipients[i].address, NULL, err) < 0)
+                        goto out;
+        *ret = mail;
+        return 0;
+out:
+        mail_free(mail);
+        return -1;
+}
+
+void mail_free(struct mail *mail) {
+        if (!mail)
+                return;
+        struct mail_private *private = mail->private;
+        for (unsigned i = 0; i < mail->n; i++)
+                free(mail->recipients[i].address);
+        free(mail->recipients);
+        free(private->url);
+        free(private->user);
+        free(private->password_file);
+        free(private->ca_file);
+        free(private->peer);
+        free(private->sender);
+        free(private->content);
+        free(private);
+        free(mail);
+}
+
+// ---- the talk
+
+static size_t on_read(char *to, size_t size, size_t n, void *data) {
+        struct mail_private *private = data;
+        size_t left = private->length - private->read, room = size * n, taken = left < room ? left : room;
+        memcpy(to, private->content + private->read, taken);
+        private->read += taken;
+        return taken;
+}
+
+static void hear_command(struct mail_private *private, const char *line, size_t length) {
+        static const struct {
+                const char *word;
+                enum stage stage;
+        } commands[] = {{"EHLO ", STAGE_GREET}, {"HELO ", STAGE_GREET},  {"STARTTLS", STAGE_STARTTLS},
+                        {"AUTH ", STAGE_LOGIN}, {"MAIL ", STAGE_SENDER}, {"RCPT ", STAGE_RECIPIENT},
+                        {"DATA", STAGE_CONTENT}};
+        private->answer[0] = '\0';
+        for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+                size_t word = strlen(commands[i].word);
+                if (length >= word && memcmp(line, commands[i].word, word) == 0)
+                private->stage = commands[i].stage;
+        }
+}
+
+static void hear_answer(struct mail_private *private, const char *line, size_t length) {
+        while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
+                length--;
+        size_t taken = length < ANSWER_MAX ? length : ANSWER_MAX;
+        memcpy(private->answer, line, taken);
+        private->answer[taken] = '\0';
+        utf8_clean(private->answer);
+}
+
+static int on_talk(CURL *easy, curl_infotype type, char *line, size_t length, void *data) {
+        (void) easy;
+        if (type == CURLINFO_HEADER_OUT)
+                hear_command(data, line, length);
+        else if (type == CURLINFO_HEADER_IN)
+                hear_answer(data, line, length);
+        return 0;
+}
+
+// ---- one try
+
+static const char *hint_of(enum stage stage, long code) {
+        switch (stage) {
+        case STAGE_CONNECT:
+        case STAGE_GREET:
+                return code >= 400 ? "the server takes no mail from this machine now: ask whoever runs it" : NULL;
+        case STAGE_STARTTLS:
+                return "mail_starttls: false sends in clear; or take the port that offers TLS";
+        case STAGE_LOGIN:
+                return "are mail_user and the password in mail_password_file right?";
+        case STAGE_SENDER:
+                return code == 530 || code == 550 ? "does the server want mail_user, or another mail_from?"
+                                                  : "is the address in mail_from one that the server lets us use?";
+        case STAGE_RECIPIENT:
+                return "is the address in mail_to right, and does the server pass mail on to it for us?";
+        case STAGE_CONTENT:
+                return code == 552 ? "the server takes no mail of this size" : NULL;
+        }
+        return NULL;
+}
+
+// libcurl's own words for these say nothing about what the server has answered.
+static void describe(struct mail_private *private, CURLcode code, long answer, struct error *err) {
+        static const char *const done[] = {"connecting", "greeting",      "STARTTLS",   "logging in",
+                                           "the sender", "the recipient", "the content"};
+        const char *hint = hint_of(private->stage, answer);
+        if (code == CURLE_USE_SSL_FAILED) {
+                error_set(err, ERROR_TLS, "%s: the server offers no STARTTLS", private->peer);
+                error_hint(err, "%s", hint_of(STAGE_STARTTLS, 0));
+        } else if (code == CURLE_LOGIN_DENIED && !(answer >= 400 && private->stage == STAGE_LOGIN)) {
+                error_set(err, ERROR_DENIED, "%s: the server offers no way to log in that we use (PLAIN, LOGIN)",
+                          private->peer);
+        } else if (answer >= 400 && private->answer[0] && code != CURLE_OPERATION_TIMEDOUT &&
+                   code != CURLE_ABORTED_BY_CALLBACK) {
+                error_set(err, private->stage == STAGE_LOGIN ? ERROR_DENIED : ERROR_REFUSED,
+                          "%s: %s: the server answers \"%s\"", private->peer, done[private->stage], private->answer);
+                if (hint)
+                        error_hint(err, "%s", hint);
+        } else {
+                transport_error(&private->transport, code, private->peer, err);
+                if (private->stage != STAGE_CONNECT)
+                        error_prefix(err, "%s", done[private->stage]);
+        }
+}
+
+static void attempt(struct mail_private *private, struct mail_recipient *recipient, uint64_t left_ms) {
+        CURL *easy = private->transport.easy;
+        struct curl_slist *list = curl_slist_append(NULL, recipient->address);
+        long answer = 0;
+        private->read = 0;
+        private->stage = STAGE_CONNECT;
+        private->answer[0] = private->transport.text[0] = '\0';
+        recipient->error = ERROR_INIT;
+        if (!list) {
+                error_set(&recipient->error, ERROR_NO_MEMORY, "no memory");
+                return;
+        }
+        curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, list);
+        transport_bound(&private->transport, left_ms < private->timeout_ms ? left_ms : private->timeout_ms);
+        CURLcode code = curl_easy_perform(easy);
+        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer);
+        curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, NULL);
+        curl_slist_free_all(list);
+        if (code == CURLE_OK) {
+                recipient->outcome = OUTCOME_DONE;
+                return;
+        }
+        // Only what was said about this mail is final. That we are not welcome or may not log in can be mended without
+        // it.
+        bool said = private->answer[0] == '5' && answer >= 500 && private->stage >= STAGE_SENDER && answer != 530;
+        recipient->outcome = said && code != CURLE_ABORTED_BY_CALLBACK ? OUTCOME_NEVER : OUTCOME_LATER;
+        describe(private, code, answer, &recipient->error);
+}
+
+static int log_in(struct mail_private *private, struct error *err) {
+        struct buffer secret;
+        buffer_init(&secret, SECRET_MAX + 1);
+        if (!private->user)
+                return 0;
+        if (secret_read(private->password_file, 1, &secret, err) < 0)
+                return error_prefix(err, "mail_password_file");
+        curl_easy_setopt(private->transport.easy, CURLOPT_USERNAME, private->user);
+        curl_easy_setopt(private->transport.easy, CURLOPT_PASSWORD, (const char *) secret.data);
+        curl_easy_setopt(private->transport.easy, CURLOPT_LOGIN_OPTIONS, "AUTH=PLAIN;AUTH=LOGIN");
+        secret_fini(&secret);
+        return 0;
+}
+
+static int prepare(struct mail_private *private, struct error *err) {
+        _cleanup_(free_p) char *sender = memory_format("<%s>", private->sender);
+        if (transport_init(&private->transport, SCHEMES, private->ca_file, &private->cancelled, err) < 0 ||
+            log_in(private, err) < 0)
+                return -1;
+        CURL *easy = private->transport.easy;
+        curl_easy_setopt(easy, CURLOPT_URL, private->url);
+        curl_easy_setopt(easy, CURLOPT_PROXY, ""); // whatever the environment says
+        curl_easy_setopt(easy, CURLOPT_USE_SSL, (long) (private->starttls ? CURLUSESSL_ALL : CURLUSESSL_NONE));
+        curl_easy_setopt(easy, CURLOPT_MAIL_FROM, sender);
+        curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t) private->length);
+        curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+        curl_easy_setopt(easy, CURLOPT_READDATA, private);
+        curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L); // on_talk() hears it, and nobody else
+        curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_talk);
+        curl_easy_setopt(easy, CURLOPT_DEBUGDATA, private);
+        return 0;
+}
+
+// ---- all of them
+
+static void fail_from(struct mail *mail, unsigned first, const struct error *error) {
+        for (unsigned i = first; i < mail->n; i++)
+                mail->recipients[i].error = *error;
+}
+
+static int sum_up(const struct mail *mail, struct error *err) {
+        unsigned served = 0;
+        const struct mail_recipient *failed = NULL;
+        for (unsigned i = mail->n; i-- > 0;)
+                if (mail->recipients[i].outcome == OUTCOME_DONE)
+                        served++;
+                else
+                        failed = &mail->recipients[i];
+        if (!failed)
+                return 0;
+        if (err)
+                *err = failed->error;
+        return error_prefix(err, "mail: %u of %u sent: %s", served, mail->n, failed->address);
+}
+
+int mail_send(struct mail *mail, struct error *err) {
+        struct mail_private *private = mail->private;
+        struct error failure = ERROR_INIT;
+        uint64_t deadline = clock_ms(&system_clock) + TRIES * private->timeout_ms;
+        if (prepare(private, &failure) < 0)
+                fail_from(mail, 0, &failure);
+        for (unsigned i = 0; failure.code == ERROR_NONE && i < mail->n; i++) {
+                uint64_t now = clock_ms(&system_clock);
+                if (now >= deadline) {
+                        error_set(&failure, ERROR_TIMEOUT, "%s: no time is left after the other recipients",
+                                  private->peer);
+                        fail_from(mail, i, &failure);
+                        break;
+                }
+                attempt(private, &mail->recipients[i], deadline - now);
+                // Where the server did not let us begin, it would not for the others.
+                if (mail->recipients[i].outcome != OUTCOME_DONE &&
+                    (private->stage < STAGE_SENDER || atomic_load(&private->cancelled))) {
+                        failure = mail->recipients[i].error;
+                        fail_from(mail, i, &failure);
+                }
+        }
+        transport_fini(&private->transport);
+        return sum_up(mail, err);
+}
+
+static void on_work(void *data) {
+        mail_send(data, NULL);
+}
+
+static void on_done(void *data) {
+        struct mail *mail = data;
+        mail->private->done(mail, mail->private->data);
+}
+
+void mail_start(struct mail *mail, uv_loop_t *loop, mail_fn done, void *data) {
+        mail->private->done = done;
+        mail->private->data = data;
+        worker_run(loop, on_work, on_done, mail);
+}
+
+void mail_cancel(struct mail *mail) {
+        atomic_store(&mail->private->cancelled, true);
+}
