@@ -140,6 +140,11 @@ int freeze_begin(virDomainPtr domain, struct journal *journal, const char *job, 
                 connection_error(why, "ask for the VM's UUID");
                 return 1;
         }
+        int state, reason;
+        if (virDomainGetState(domain, &state, &reason, 0) < 0 || state != VIR_DOMAIN_RUNNING) {
+                error_set(why, ERROR_CONFLICT, "the VM does not run");
+                return 1;
+        }
         if (!connected(domain)) {
                 error_set(why, ERROR_CONFLICT, "no guest agent is connected");
                 return 1;
