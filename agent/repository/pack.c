@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Opening a pack and reading its groups (see pack.h). */
+#include "agent/repository/bytes.h"
 #include "agent/repository/pack_parts.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
@@ -156,12 +157,20 @@ static int check_place(const struct pack *pack, uint64_t offset, struct error *e
         return 0;
 }
 
+// No byte of a neighbour, which may be the one that cannot be read.
 static int read_header(const struct pack *pack, uint8_t *bytes, uint64_t offset, struct group_header *ret,
                        struct error *err) {
         uint64_t left = pack->bytes - offset;
-        size_t n = left < GROUP_HEADER_MAX ? (size_t) left : GROUP_HEADER_MAX;
+        size_t n = left < GROUP_HEAD ? (size_t) left : GROUP_HEAD;
         if (pack_read_at(pack, bytes, n, offset, err) < 0)
                 return -1;
+        if (n == GROUP_HEAD) {
+                unsigned chunks = bytes_get16(bytes + 6);
+                n += (chunks < GROUP_CHUNKS_MAX ? chunks : GROUP_CHUNKS_MAX) * GROUP_ENTRY;
+                n = left < n ? (size_t) left : n;
+                if (pack_read_at(pack, bytes + GROUP_HEAD, n - GROUP_HEAD, offset + GROUP_HEAD, err) < 0)
+                        return -1;
+        }
         if (group_read_header(bytes, n, ret, err) < 0)
                 return damaged(pack, offset, err);
         if (group_bytes(ret) > left) {
@@ -175,8 +184,13 @@ int pack_read_bytes(const struct pack *pack, struct group_coder *coder, uint32_t
                     struct error *err) {
         struct group_header header;
         uint8_t *bytes = group_coder_bytes(coder);
-        if (check_place(pack, offset, err) < 0 || read_header(pack, bytes, offset, &header, err) < 0 ||
-            pack_read_at(pack, bytes, group_bytes(&header), offset, err) < 0)
+        if (check_place(pack, offset, err) < 0)
+                return -1;
+        if (pack->has_trailer)
+                pack_header_of(pack, pack_group_at(pack, offset), &header);
+        else if (read_header(pack, bytes, offset, &header, err) < 0)
+                return -1;
+        if (pack_read_at(pack, bytes, group_bytes(&header), offset, err) < 0)
                 return -1;
         *ret_length = group_bytes(&header);
         return 0;

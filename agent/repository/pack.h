@@ -71,8 +71,8 @@ struct pack_walk {
 };
 bool pack_next(const struct pack *pack, struct pack_walk *walk, struct pack_entry *ret);
 
-// The bytes of the group that begins here, as they are stored; into the coder's, good until its next call. The header
-// is within bounds; nothing else was looked at.
+// The bytes of the group that begins here, as they are stored; into the coder's, good until its next call. Its length
+// is what the trailer or its own header says; nothing else was looked at.
 int pack_read_bytes(const struct pack *pack, struct group_coder *coder, uint32_t offset, size_t *ret_length,
                     struct error *err);
 // The same, decoded (group_decode). Names are not looked at.
