@@ -46,7 +46,7 @@ target_compile_options(drover_warnings INTERFACE -Wall -Wextra -Wformat=2 -Wshad
                        -Wstrict-prototypes -Wmissing-prototypes $<$<BOOL:${DROVER_WERROR}>:-Werror>)
 
 foreach(pair OPENSSL:openssl UV:libuv PROTOBUFC:libprotobuf-c LIBVIRT:libvirt LIBVIRT_QEMU:libvirt-qemu XML:libxml-2.0
-             SQLITE:sqlite3 JANSSON:jansson YAML:yaml-0.1 SMARTCOLS:smartcols SYSTEMD:libsystemd XXHASH:libxxhash ZSTD:libzstd LIBNBD:libnbd CURL:libcurl)
+             SQLITE:sqlite3 JANSSON:jansson YAML:yaml-0.1 SMARTCOLS:smartcols SYSTEMD:libsystemd XXHASH:libxxhash ZSTD:libzstd LIBNBD:libnbd CURL:libcurl QRENCODE:libqrencode)
   string(REPLACE ":" ";" pair ${pair})
   list(GET pair 0 name)
   list(GET pair 1 module)
