@@ -72,10 +72,10 @@ static int parse_group(const uint8_t *bytes, size_t left, struct group_header *r
 static int parse_trailer(const uint8_t *bytes, size_t length, uint64_t begin, struct table *table, struct error *err) {
         uint32_t groups = bytes_get32(bytes + 4);
         uint64_t next = PACK_HEAD;
-        size_t at = PACK_TRAILER_HEAD, end = length - PACK_TRAILER_TAIL, n;
+        size_t at = PACK_TRAILER_HEAD, end = length - PACK_TRAILER_TAIL, n = 0;
         for (uint32_t i = 0; i < groups; i++, at += n) {
                 struct group_header header;
-                uint64_t offset;
+                uint64_t offset = 0;
                 if (parse_group(bytes + at, end - at, &header, &offset, &n, err) < 0)
                         return error_prefix(err, "group %u", i);
                 if (offset != next)
