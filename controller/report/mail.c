@@ -29,6 +29,7 @@ struct mail_private {
         uint8_t *content;
         size_t length, read;
         enum stage stage;
+        bool leaving;                // what is answered to QUIT is of no interest
         char answer[ANSWER_MAX + 1]; // the server's last line
         struct transport transport;
         atomic_bool cancelled;
@@ -125,6 +126,8 @@ static void hear_command(struct mail_private *private, const char *line, size_t 
         } commands[] = {{"EHLO ", STAGE_GREET}, {"HELO ", STAGE_GREET},  {"STARTTLS", STAGE_STARTTLS},
                         {"AUTH ", STAGE_LOGIN}, {"MAIL ", STAGE_SENDER}, {"RCPT ", STAGE_RECIPIENT},
                         {"DATA", STAGE_CONTENT}};
+        private->leaving = length >= 4 && memcmp(line, "QUIT", 4) == 0;
+        if (!private->leaving)
         private->answer[0] = '\0';
         for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
                 size_t word = strlen(commands[i].word);
@@ -134,6 +137,8 @@ static void hear_command(struct mail_private *private, const char *line, size_t 
 }
 
 static void hear_answer(struct mail_private *private, const char *line, size_t length) {
+        if (private->leaving)
+                return;
         while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
                 length--;
         size_t taken = length < ANSWER_MAX ? length : ANSWER_MAX;
@@ -197,22 +202,23 @@ static void describe(struct mail_private *private, CURLcode code, long answer, s
         }
 }
 
-static void attempt(struct mail_private *private, struct mail_recipient *recipient, uint64_t left_ms) {
+static void attempt(struct mail_private *private, struct mail_recipient *recipient, uint64_t left_ms, bool last) {
         CURL *easy = private->transport.easy;
         struct curl_slist *list = curl_slist_append(NULL, recipient->address);
-        long answer = 0;
         private->read = 0;
         private->stage = STAGE_CONNECT;
-        private->answer[0] = private->transport.text[0] = '\0';
+        private->leaving = false;
+        private->answer[0] = '\0';
         recipient->error = ERROR_INIT;
         if (!list) {
                 error_set(&recipient->error, ERROR_NO_MEMORY, "no memory");
                 return;
         }
         curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, list);
-        transport_bound(&private->transport, left_ms < private->timeout_ms ? left_ms : private->timeout_ms);
-        CURLcode code = curl_easy_perform(easy);
-        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer);
+        // So that leave is taken within the bound of the transfer, and not when the handle goes.
+        curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long) last);
+        CURLcode code =
+                transport_perform(&private->transport, left_ms < private->timeout_ms ? left_ms : private->timeout_ms);
         curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, NULL);
         curl_slist_free_all(list);
         if (code == CURLE_OK) {
@@ -221,7 +227,8 @@ static void attempt(struct mail_private *private, struct mail_recipient *recipie
         }
         // Only what was said about this mail is final. That we are not welcome or may not log in can be mended without
         // it.
-        bool said = private->answer[0] == '5' && answer >= 500 && private->stage >= STAGE_SENDER && answer != 530;
+        long answer = strtol(private->answer, NULL, 10);
+        bool said = answer >= 500 && answer != 530 && private->stage >= STAGE_SENDER;
         recipient->outcome = said && code != CURLE_ABORTED_BY_CALLBACK ? OUTCOME_NEVER : OUTCOME_LATER;
         describe(private, code, answer, &recipient->error);
 }
@@ -289,14 +296,9 @@ int mail_send(struct mail *mail, struct error *err) {
         if (prepare(private, &failure) < 0)
                 fail_from(mail, 0, &failure);
         for (unsigned i = 0; failure.code == ERROR_NONE && i < mail->n; i++) {
+                // With no time left the try fails as it should, and the connection is closed.
                 uint64_t now = clock_ms(&system_clock);
-                if (now >= deadline) {
-                        error_set(&failure, ERROR_TIMEOUT, "%s: no time is left after the other recipients",
-                                  private->peer);
-                        fail_from(mail, i, &failure);
-                        break;
-                }
-                attempt(private, &mail->recipients[i], deadline - now);
+                attempt(private, &mail->recipients[i], now < deadline ? deadline - now : 1, i + 1 == mail->n);
                 // Where the server did not let us begin, it would not for the others.
                 if (mail->recipients[i].outcome != OUTCOME_DONE &&
                     (private->stage < STAGE_SENDER || atomic_load(&private->cancelled))) {

@@ -2,6 +2,7 @@
 /* One libcurl handle, its bounds, and libcurl's errors in our words. Each handle belongs to one thread at a time. */
 #include "controller/report/transport.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/memory.h"
 #include <pthread.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static void global_init(void) {
 static int on_progress(void *data, curl_off_t down, curl_off_t down_now, curl_off_t up, curl_off_t up_now) {
         const struct transport *transport = data;
         (void) down, (void) down_now, (void) up, (void) up_now;
-        return atomic_load(transport->cancelled);
+        return atomic_load(transport->cancelled) || clock_ms(&system_clock) > transport->deadline_ms;
 }
 
 int transport_init(struct transport *transport, const char *schemes, const char *ca_file, const atomic_bool *cancelled,
@@ -64,8 +65,14 @@ void transport_fini(struct transport *transport) {
         transport->easy = NULL;
 }
 
-void transport_bound(struct transport *transport, uint64_t total_ms) {
+// libcurl's own bound does not hold while it takes leave of a server (QUIT), so there is a second one in on_progress().
+CURLcode transport_perform(struct transport *transport, uint64_t total_ms) {
+        transport->text[0] = '\0';
+        transport->deadline_ms = clock_ms(&system_clock) + total_ms;
         curl_easy_setopt(transport->easy, CURLOPT_TIMEOUT_MS, (long) total_ms);
+        CURLcode code = curl_easy_perform(transport->easy);
+        return code == CURLE_ABORTED_BY_CALLBACK && !atomic_load(transport->cancelled) ? CURLE_OPERATION_TIMEDOUT
+                                                                                       : code;
 }
 
 // ---- errors

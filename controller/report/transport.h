@@ -17,6 +17,7 @@ struct transport {
         CURL *easy;
         char text[CURL_ERROR_SIZE]; // libcurl's own words about what failed
         const atomic_bool *cancelled;
+        uint64_t deadline_ms; // of the transfer, by the monotonic clock
 };
 
 // How a try ended, and so what its owner does next.
@@ -30,7 +31,8 @@ enum outcome {
 int transport_init(struct transport *transport, const char *schemes, const char *ca_file, const atomic_bool *cancelled,
                    struct error *err);
 void transport_fini(struct transport *transport);
-void transport_bound(struct transport *transport, uint64_t total_ms); // for each transfer that follows
+// Blocks for total_ms and about a second at most, whatever the other side does or leaves undone.
+CURLcode transport_perform(struct transport *transport, uint64_t total_ms);
 // libcurl's failure of a transfer with `peer`, which is to be shown (no path, no user); returns -1.
 int transport_error(const struct transport *transport, CURLcode code, const char *peer, struct error *err);
 // Whether a URL has one of the schemes (separated by commas), a host, and no user or password: these belong into

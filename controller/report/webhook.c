@@ -147,7 +147,6 @@ static int set_headers(struct webhook_private *private, const char *signed_with,
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, (const char *) private->body);
         curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer);
         curl_easy_setopt(easy, CURLOPT_WRITEDATA, private);
-        transport_bound(&private->transport, private->timeout_ms);
         return 0;
 }
 
@@ -188,7 +187,7 @@ int webhook_post(struct webhook *webhook) {
             transport_init(&private->transport, SCHEMES, private->ca_file, &private->cancelled, &webhook->error) < 0)
                 return -1;
         if (set_headers(private, header, &list, &webhook->error) == 0) {
-                CURLcode code = curl_easy_perform(private->transport.easy);
+                CURLcode code = transport_perform(&private->transport, private->timeout_ms);
                 curl_easy_getinfo(private->transport.easy, CURLINFO_RESPONSE_CODE, &status);
                 judge(webhook, code, status);
         }
