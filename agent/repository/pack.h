@@ -94,7 +94,9 @@ struct pack_finding {
         enum pack_part part;
         uint64_t offset;         // of the part, of the group for a chunk
         struct pack_entry entry; // of a chunk
-        const struct error *why; // ERROR_CORRUPT: it is damaged. ERROR_IO: it could not be read, which may pass.
+        // ERROR_CORRUPT: it is damaged. ERROR_DENIED: so is the group that it is in, which is sealed, so that nobody
+        // without its key can say more. ERROR_IO: it could not be read, which may pass.
+        const struct error *why;
 };
 struct pack_check {
         const struct chunk_key *key;   // of names; NULL: the repository is not sealed, or there is no key

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Makes the seeds of the fuzzers `decoder`, `sink` and `source`: conversations that go well, and the first turn of
- * those that do not. Run it as: make_seeds tests/fuzz/seeds
+ * those that do not; and of `pack`, a group and packs that are whole. Run it as: make_seeds tests/fuzz/seeds
  */
 #include "../line.h"
 #include "agent/blocks/digest.h"
+#include "agent/repository/bytes.h"
+#include "agent/repository/group.h"
 #include "agent/transfer/coder.h"
 #include "common/buffer.h"
 #include "common/memory.h"
@@ -347,6 +349,59 @@ static void decoder_seeds(void) {
         end("decoder", "shorter");
 }
 
+// ---- a repository's packs
+static void put_group(unsigned first, unsigned n, unsigned level, struct buffer *trailer) {
+        struct group_coder *coder = group_coder_new();
+        uint8_t content[4][300], entry[16];
+        struct group_chunk chunks[4];
+        struct group_header header;
+        const uint8_t *bytes;
+        size_t length;
+        for (unsigned i = 0; i < n; i++) {
+                memset(content[i], (int) (first + i), sizeof content[i]);
+                chunks[i] = (struct group_chunk){chunk_name_of(content[i], sizeof content[i], NULL), content[i],
+                                                 sizeof content[i]};
+        }
+        need(group_encode(coder, chunks, n, level, NULL, &bytes, &length, NULL) == 0);
+        need(group_read_header(bytes, length, &header, NULL) == 0);
+        bytes_put64(entry, seed.length - 1); // behind the first byte, which is no part of the file
+        bytes_put32(entry + 8, header.stored);
+        memcpy(entry + 12, bytes + 4, 4);
+        buffer_append(trailer, entry, sizeof entry, NULL);
+        buffer_append(trailer, bytes + GROUP_HEAD, n * GROUP_ENTRY, NULL);
+        put(bytes, length);
+        group_coder_free(coder);
+}
+
+static void pack_seed(const char *name, uint8_t first, unsigned level) {
+        static const uint8_t hash[32]; // the fuzzer makes it fit
+        uint8_t length[4];
+        struct buffer trailer;
+        buffer_init(&trailer, 0);
+        buffer_append(&trailer, "TRL1\2\0\0\0", 8, NULL);
+        begin(first);
+        put("DROVRPK1", 8);
+        PUT(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16);
+        put_group(1, 2, level, &trailer);
+        put_group(3, 4, 0, &trailer);
+        put(trailer.data, trailer.length);
+        put(hash, sizeof hash);
+        bytes_put32(length, (uint32_t) trailer.length + 44);
+        put(length, sizeof length);
+        put("DROVREND", 8);
+        end("pack", name);
+        buffer_fini(&trailer);
+}
+
+static void group_seed(void) {
+        struct buffer trailer;
+        buffer_init(&trailer, 0);
+        begin(2);
+        put_group(1, 3, 1, &trailer);
+        end("pack", "group");
+        buffer_fini(&trailer);
+}
+
 int main(int argc, char **argv) {
         need(argc == 2);
         root = argv[1];
@@ -362,6 +417,9 @@ int main(int argc, char **argv) {
         source_full();
         source_asks();
         source_asked_for_ever();
+        group_seed();
+        pack_seed("pack", 3, 1);
+        pack_seed("pack-without-trailer", 1, 0);
         buffer_fini(&seed);
         return 0;
 }
