@@ -66,21 +66,21 @@ int mail_new(const struct mail_server *server, const char *from, char *const *to
         if (mail_server_check(server, err) < 0)
                 return -1;
         struct mail *mail = new (struct mail);
-        struct mail_private *private = mail->private = new (struct mail_private);
+        struct mail_private *own = mail->own = new (struct mail_private);
         mail->recipients = new_array(struct mail_recipient, n_to);
         mail->n = n_to;
         void *bytes = NULL;
-        if (transport_check_url(server->url, SCHEMES, false, &private->peer, err) < 0 ||
-            message_address(from, &private->sender, NULL, err) < 0 || memory_try(length + 1, &bytes, err) < 0)
+        if (transport_check_url(server->url, SCHEMES, false, &own->peer, err) < 0 ||
+            message_address(from, &own->sender, NULL, err) < 0 || memory_try(length + 1, &bytes, err) < 0)
                 goto out;
-        private->content = memcpy(bytes, content, length);
-        private->length = length;
-        private->url = copy(server->url);
-        private->user = copy(server->user);
-        private->password_file = copy(server->password_file);
-        private->ca_file = copy(server->ca_file);
-        private->starttls = server->starttls;
-        private->timeout_ms = server->timeout_ms ? server->timeout_ms : MAIL_TRY_MS;
+        own->content = memcpy(bytes, content, length);
+        own->length = length;
+        own->url = copy(server->url);
+        own->user = copy(server->user);
+        own->password_file = copy(server->password_file);
+        own->ca_file = copy(server->ca_file);
+        own->starttls = server->starttls;
+        own->timeout_ms = server->timeout_ms ? server->timeout_ms : MAIL_TRY_MS;
         for (unsigned i = 0; i < n_to; i++)
                 if (message_address(to[i], &mail->recipients[i].address, NULL, err) < 0)
                         goto out;
@@ -94,57 +94,57 @@ out:
 void mail_free(struct mail *mail) {
         if (!mail)
                 return;
-        struct mail_private *private = mail->private;
+        struct mail_private *own = mail->own;
         for (unsigned i = 0; i < mail->n; i++)
                 free(mail->recipients[i].address);
         free(mail->recipients);
-        free(private->url);
-        free(private->user);
-        free(private->password_file);
-        free(private->ca_file);
-        free(private->peer);
-        free(private->sender);
-        free(private->content);
-        free(private);
+        free(own->url);
+        free(own->user);
+        free(own->password_file);
+        free(own->ca_file);
+        free(own->peer);
+        free(own->sender);
+        free(own->content);
+        free(own);
         free(mail);
 }
 
 // ---- the talk
 
 static size_t on_read(char *to, size_t size, size_t n, void *data) {
-        struct mail_private *private = data;
-        size_t left = private->length - private->read, room = size * n, taken = left < room ? left : room;
-        memcpy(to, private->content + private->read, taken);
-        private->read += taken;
+        struct mail_private *own = data;
+        size_t left = own->length - own->read, room = size * n, taken = left < room ? left : room;
+        memcpy(to, own->content + own->read, taken);
+        own->read += taken;
         return taken;
 }
 
-static void hear_command(struct mail_private *private, const char *line, size_t length) {
+static void hear_command(struct mail_private *own, const char *line, size_t length) {
         static const struct {
                 const char *word;
                 enum stage stage;
         } commands[] = {{"EHLO ", STAGE_GREET}, {"HELO ", STAGE_GREET},  {"STARTTLS", STAGE_STARTTLS},
                         {"AUTH ", STAGE_LOGIN}, {"MAIL ", STAGE_SENDER}, {"RCPT ", STAGE_RECIPIENT},
                         {"DATA", STAGE_CONTENT}};
-        private->leaving = length >= 4 && memcmp(line, "QUIT", 4) == 0;
-        if (!private->leaving)
-        private->answer[0] = '\0';
+        own->leaving = length >= 4 && memcmp(line, "QUIT", 4) == 0;
+        if (!own->leaving)
+                own->answer[0] = '\0';
         for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
                 size_t word = strlen(commands[i].word);
                 if (length >= word && memcmp(line, commands[i].word, word) == 0)
-                private->stage = commands[i].stage;
+                        own->stage = commands[i].stage;
         }
 }
 
-static void hear_answer(struct mail_private *private, const char *line, size_t length) {
-        if (private->leaving)
+static void hear_answer(struct mail_private *own, const char *line, size_t length) {
+        if (own->leaving)
                 return;
         while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
                 length--;
         size_t taken = length < ANSWER_MAX ? length : ANSWER_MAX;
-        memcpy(private->answer, line, taken);
-        private->answer[taken] = '\0';
-        utf8_clean(private->answer);
+        memcpy(own->answer, line, taken);
+        own->answer[taken] = '\0';
+        utf8_clean(own->answer);
 }
 
 static int on_talk(CURL *easy, curl_infotype type, char *line, size_t length, void *data) {
@@ -179,36 +179,36 @@ static const char *hint_of(enum stage stage, long code) {
 }
 
 // libcurl's own words for these say nothing about what the server has answered.
-static void describe(struct mail_private *private, CURLcode code, long answer, struct error *err) {
+static void describe(struct mail_private *own, CURLcode code, long answer, struct error *err) {
         static const char *const done[] = {"connecting", "greeting",      "STARTTLS",   "logging in",
                                            "the sender", "the recipient", "the content"};
-        const char *hint = hint_of(private->stage, answer);
+        const char *hint = hint_of(own->stage, answer);
         if (code == CURLE_USE_SSL_FAILED) {
-                error_set(err, ERROR_TLS, "%s: the server offers no STARTTLS", private->peer);
+                error_set(err, ERROR_TLS, "%s: the server offers no STARTTLS", own->peer);
                 error_hint(err, "%s", hint_of(STAGE_STARTTLS, 0));
-        } else if (code == CURLE_LOGIN_DENIED && !(answer >= 400 && private->stage == STAGE_LOGIN)) {
+        } else if (code == CURLE_LOGIN_DENIED && !(answer >= 400 && own->stage == STAGE_LOGIN)) {
                 error_set(err, ERROR_DENIED, "%s: the server offers no way to log in that we use (PLAIN, LOGIN)",
-                          private->peer);
-        } else if (answer >= 400 && private->answer[0] && code != CURLE_OPERATION_TIMEDOUT &&
+                          own->peer);
+        } else if (answer >= 400 && own->answer[0] && code != CURLE_OPERATION_TIMEDOUT &&
                    code != CURLE_ABORTED_BY_CALLBACK) {
-                error_set(err, private->stage == STAGE_LOGIN ? ERROR_DENIED : ERROR_REFUSED,
-                          "%s: %s: the server answers \"%s\"", private->peer, done[private->stage], private->answer);
+                error_set(err, own->stage == STAGE_LOGIN ? ERROR_DENIED : ERROR_REFUSED,
+                          "%s: %s: the server answers \"%s\"", own->peer, done[own->stage], own->answer);
                 if (hint)
                         error_hint(err, "%s", hint);
         } else {
-                transport_error(&private->transport, code, private->peer, err);
-                if (private->stage != STAGE_CONNECT)
-                        error_prefix(err, "%s", done[private->stage]);
+                transport_error(&own->transport, code, own->peer, err);
+                if (own->stage != STAGE_CONNECT)
+                        error_prefix(err, "%s", done[own->stage]);
         }
 }
 
-static void attempt(struct mail_private *private, struct mail_recipient *recipient, uint64_t left_ms, bool last) {
-        CURL *easy = private->transport.easy;
+static void attempt(struct mail_private *own, struct mail_recipient *recipient, uint64_t left_ms, bool last) {
+        CURL *easy = own->transport.easy;
         struct curl_slist *list = curl_slist_append(NULL, recipient->address);
-        private->read = 0;
-        private->stage = STAGE_CONNECT;
-        private->leaving = false;
-        private->answer[0] = '\0';
+        own->read = 0;
+        own->stage = STAGE_CONNECT;
+        own->leaving = false;
+        own->answer[0] = '\0';
         recipient->error = ERROR_INIT;
         if (!list) {
                 error_set(&recipient->error, ERROR_NO_MEMORY, "no memory");
@@ -217,8 +217,7 @@ static void attempt(struct mail_private *private, struct mail_recipient *recipie
         curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, list);
         // So that leave is taken within the bound of the transfer, and not when the handle goes.
         curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long) last);
-        CURLcode code =
-                transport_perform(&private->transport, left_ms < private->timeout_ms ? left_ms : private->timeout_ms);
+        CURLcode code = transport_perform(&own->transport, left_ms < own->timeout_ms ? left_ms : own->timeout_ms);
         curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, NULL);
         curl_slist_free_all(list);
         if (code == CURLE_OK) {
@@ -227,43 +226,42 @@ static void attempt(struct mail_private *private, struct mail_recipient *recipie
         }
         // Only what was said about this mail is final. That we are not welcome or may not log in can be mended without
         // it.
-        long answer = strtol(private->answer, NULL, 10);
-        bool said = answer >= 500 && answer != 530 && private->stage >= STAGE_SENDER;
+        long answer = strtol(own->answer, NULL, 10);
+        bool said = answer >= 500 && answer != 530 && own->stage >= STAGE_SENDER;
         recipient->outcome = said && code != CURLE_ABORTED_BY_CALLBACK ? OUTCOME_NEVER : OUTCOME_LATER;
-        describe(private, code, answer, &recipient->error);
+        describe(own, code, answer, &recipient->error);
 }
 
-static int log_in(struct mail_private *private, struct error *err) {
+static int log_in(struct mail_private *own, struct error *err) {
         struct buffer secret;
         buffer_init(&secret, SECRET_MAX + 1);
-        if (!private->user)
+        if (!own->user)
                 return 0;
-        if (secret_read(private->password_file, 1, &secret, err) < 0)
+        if (secret_read(own->password_file, 1, &secret, err) < 0)
                 return error_prefix(err, "mail_password_file");
-        curl_easy_setopt(private->transport.easy, CURLOPT_USERNAME, private->user);
-        curl_easy_setopt(private->transport.easy, CURLOPT_PASSWORD, (const char *) secret.data);
-        curl_easy_setopt(private->transport.easy, CURLOPT_LOGIN_OPTIONS, "AUTH=PLAIN;AUTH=LOGIN");
+        curl_easy_setopt(own->transport.easy, CURLOPT_USERNAME, own->user);
+        curl_easy_setopt(own->transport.easy, CURLOPT_PASSWORD, (const char *) secret.data);
+        curl_easy_setopt(own->transport.easy, CURLOPT_LOGIN_OPTIONS, "AUTH=PLAIN;AUTH=LOGIN");
         secret_fini(&secret);
         return 0;
 }
 
-static int prepare(struct mail_private *private, struct error *err) {
-        _cleanup_(free_p) char *sender = memory_format("<%s>", private->sender);
-        if (transport_init(&private->transport, SCHEMES, private->ca_file, &private->cancelled, err) < 0 ||
-            log_in(private, err) < 0)
+static int prepare(struct mail_private *own, struct error *err) {
+        _cleanup_(free_p) char *sender = memory_format("<%s>", own->sender);
+        if (transport_init(&own->transport, SCHEMES, own->ca_file, &own->cancelled, err) < 0 || log_in(own, err) < 0)
                 return -1;
-        CURL *easy = private->transport.easy;
-        curl_easy_setopt(easy, CURLOPT_URL, private->url);
+        CURL *easy = own->transport.easy;
+        curl_easy_setopt(easy, CURLOPT_URL, own->url);
         curl_easy_setopt(easy, CURLOPT_PROXY, ""); // whatever the environment says
-        curl_easy_setopt(easy, CURLOPT_USE_SSL, (long) (private->starttls ? CURLUSESSL_ALL : CURLUSESSL_NONE));
+        curl_easy_setopt(easy, CURLOPT_USE_SSL, (long) (own->starttls ? CURLUSESSL_ALL : CURLUSESSL_NONE));
         curl_easy_setopt(easy, CURLOPT_MAIL_FROM, sender);
         curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
-        curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t) private->length);
+        curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t) own->length);
         curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
-        curl_easy_setopt(easy, CURLOPT_READDATA, private);
+        curl_easy_setopt(easy, CURLOPT_READDATA, own);
         curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L); // on_talk() hears it, and nobody else
         curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_talk);
-        curl_easy_setopt(easy, CURLOPT_DEBUGDATA, private);
+        curl_easy_setopt(easy, CURLOPT_DEBUGDATA, own);
         return 0;
 }
 
@@ -290,23 +288,23 @@ static int sum_up(const struct mail *mail, struct error *err) {
 }
 
 int mail_send(struct mail *mail, struct error *err) {
-        struct mail_private *private = mail->private;
+        struct mail_private *own = mail->own;
         struct error failure = ERROR_INIT;
-        uint64_t deadline = clock_ms(&system_clock) + TRIES * private->timeout_ms;
-        if (prepare(private, &failure) < 0)
+        uint64_t deadline = clock_ms(&system_clock) + TRIES * own->timeout_ms;
+        if (prepare(own, &failure) < 0)
                 fail_from(mail, 0, &failure);
         for (unsigned i = 0; failure.code == ERROR_NONE && i < mail->n; i++) {
                 // With no time left the try fails as it should, and the connection is closed.
                 uint64_t now = clock_ms(&system_clock);
-                attempt(private, &mail->recipients[i], now < deadline ? deadline - now : 1, i + 1 == mail->n);
+                attempt(own, &mail->recipients[i], now < deadline ? deadline - now : 1, i + 1 == mail->n);
                 // Where the server did not let us begin, it would not for the others.
                 if (mail->recipients[i].outcome != OUTCOME_DONE &&
-                    (private->stage < STAGE_SENDER || atomic_load(&private->cancelled))) {
+                    (own->stage < STAGE_SENDER || atomic_load(&own->cancelled))) {
                         failure = mail->recipients[i].error;
                         fail_from(mail, i, &failure);
                 }
         }
-        transport_fini(&private->transport);
+        transport_fini(&own->transport);
         return sum_up(mail, err);
 }
 
@@ -316,15 +314,15 @@ static void on_work(void *data) {
 
 static void on_done(void *data) {
         struct mail *mail = data;
-        mail->private->done(mail, mail->private->data);
+        mail->own->done(mail, mail->own->data);
 }
 
 void mail_start(struct mail *mail, uv_loop_t *loop, mail_fn done, void *data) {
-        mail->private->done = done;
-        mail->private->data = data;
+        mail->own->done = done;
+        mail->own->data = data;
         worker_run(loop, on_work, on_done, mail);
 }
 
 void mail_cancel(struct mail *mail) {
-        atomic_store(&mail->private->cancelled, true);
+        atomic_store(&mail->own->cancelled, true);
 }

@@ -33,7 +33,7 @@ struct mail {
         struct mail_recipient *recipients;
         unsigned n; // 1 to MESSAGE_RECIPIENTS_MAX
         // The rest is mail.c's.
-        struct mail_private *private;
+        struct mail_private *own;
 };
 typedef void (*mail_fn)(struct mail *mail, void *data);
 

@@ -58,8 +58,8 @@ int webhook_new(const struct webhook_target *target, const char *ca_file, uint32
         if (memory_try(length + 1, &bytes, err) < 0)
                 return -1;
         struct webhook *webhook = new (struct webhook);
-        webhook->private = new (struct webhook_private);
-        *webhook->private = (struct webhook_private){
+        webhook->own = new (struct webhook_private);
+        *webhook->own = (struct webhook_private){
                 .target = {memory_string(target->url), memory_string(target->secret_file)},
                 .ca_file = memory_string(ca_file),
                 .peer = steal(&peer),
@@ -74,11 +74,11 @@ int webhook_new(const struct webhook_target *target, const char *ca_file, uint32
 void webhook_free(struct webhook *webhook) {
         if (!webhook)
                 return;
-        webhook_target_fini(&webhook->private->target);
-        free(webhook->private->ca_file);
-        free(webhook->private->peer);
-        free(webhook->private->body);
-        free(webhook->private);
+        webhook_target_fini(&webhook->own->target);
+        free(webhook->own->ca_file);
+        free(webhook->own->peer);
+        free(webhook->own->body);
+        free(webhook->own);
         free(webhook);
 }
 
@@ -107,29 +107,28 @@ int webhook_sign(const void *secret, size_t secret_length, int64_t seconds, cons
 // ---- the POST
 
 static size_t on_answer(char *bytes, size_t size, size_t n, void *data) {
-        struct webhook_private *private = data;
+        struct webhook_private *own = data;
         (void) bytes;
-        private->answered += size * n;
-        return private->answered > ANSWER_MAX ? 0 : size * n; // 0 breaks off; the status has been read
+        own->answered += size * n;
+        return own->answered > ANSWER_MAX ? 0 : size * n; // 0 breaks off; the status has been read
 }
 
-static int signature(struct webhook_private *private, char **ret_header, struct error *err) {
+static int signature(struct webhook_private *own, char **ret_header, struct error *err) {
         struct buffer secret;
         char text[WEBHOOK_SIGNATURE_MAX];
         buffer_init(&secret, SECRET_MAX + 1);
-        if (secret_read(private->target.secret_file, WEBHOOK_SECRET_MIN, &secret, err) < 0) {
+        if (secret_read(own->target.secret_file, WEBHOOK_SECRET_MIN, &secret, err) < 0) {
                 error_hint(err, "openssl rand -base64 32 makes a secret");
-                return error_prefix(err, "webhook %s", private->peer);
+                return error_prefix(err, "webhook %s", own->peer);
         }
-        int r = webhook_sign(secret.data, secret.length, clock_wall(&system_clock), private->body, private->length,
-                             text, err);
+        int r = webhook_sign(secret.data, secret.length, clock_wall(&system_clock), own->body, own->length, text, err);
         secret_fini(&secret);
         if (r == 0)
                 *ret_header = memory_format("Drover-Signature: %s", text);
         return r;
 }
 
-static int set_headers(struct webhook_private *private, const char *signed_with, struct curl_slist **list,
+static int set_headers(struct webhook_private *own, const char *signed_with, struct curl_slist **list,
                        struct error *err) {
         const char *const headers[] = {"Content-Type: application/json", "Accept:", "Expect:", signed_with};
         for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
@@ -138,15 +137,15 @@ static int set_headers(struct webhook_private *private, const char *signed_with,
                         return error_set(err, ERROR_NO_MEMORY, "no memory");
                 *list = longer;
         }
-        CURL *easy = private->transport.easy;
+        CURL *easy = own->transport.easy;
         curl_easy_setopt(easy, CURLOPT_HTTPHEADER, *list);
         curl_easy_setopt(easy, CURLOPT_USERAGENT, "drover/" DROVER_VERSION);
-        curl_easy_setopt(easy, CURLOPT_URL, private->target.url);
+        curl_easy_setopt(easy, CURLOPT_URL, own->target.url);
         curl_easy_setopt(easy, CURLOPT_POST, 1L);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) private->length);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, (const char *) private->body);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) own->length);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, (const char *) own->body);
         curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer);
-        curl_easy_setopt(easy, CURLOPT_WRITEDATA, private);
+        curl_easy_setopt(easy, CURLOPT_WRITEDATA, own);
         return 0;
 }
 
@@ -158,10 +157,10 @@ static enum outcome outcome_of(long status) {
 }
 
 static void judge(struct webhook *webhook, CURLcode code, long status) {
-        const struct webhook_private *private = webhook->private;
+        const struct webhook_private *own = webhook->own;
         struct error *err = &webhook->error;
         if (status < 200 || (code != CURLE_OK && code != CURLE_WRITE_ERROR && code != CURLE_PARTIAL_FILE)) {
-                transport_error(&private->transport, code, private->peer, err);
+                transport_error(&own->transport, code, own->peer, err);
                 error_prefix(err, "webhook");
                 return;
         }
@@ -169,7 +168,7 @@ static void judge(struct webhook *webhook, CURLcode code, long status) {
         if (webhook->outcome == OUTCOME_DONE)
                 return;
         error_set(err, status == 401 || status == 403 ? ERROR_DENIED : ERROR_REFUSED, "webhook %s: the answer is %ld",
-                  private->peer, status);
+                  own->peer, status);
         if (status >= 300 && status < 400)
                 error_hint(err, "redirections are not followed: put the URL to which it leads into controller.yaml");
         else if (status == 401 || status == 403)
@@ -179,19 +178,19 @@ static void judge(struct webhook *webhook, CURLcode code, long status) {
 }
 
 int webhook_post(struct webhook *webhook) {
-        struct webhook_private *private = webhook->private;
+        struct webhook_private *own = webhook->own;
         _cleanup_(free_p) char *header = NULL;
         struct curl_slist *list = NULL;
         long status = 0;
-        if (signature(private, &header, &webhook->error) < 0 ||
-            transport_init(&private->transport, SCHEMES, private->ca_file, &private->cancelled, &webhook->error) < 0)
+        if (signature(own, &header, &webhook->error) < 0 ||
+            transport_init(&own->transport, SCHEMES, own->ca_file, &own->cancelled, &webhook->error) < 0)
                 return -1;
-        if (set_headers(private, header, &list, &webhook->error) == 0) {
-                CURLcode code = transport_perform(&private->transport, private->timeout_ms);
-                curl_easy_getinfo(private->transport.easy, CURLINFO_RESPONSE_CODE, &status);
+        if (set_headers(own, header, &list, &webhook->error) == 0) {
+                CURLcode code = transport_perform(&own->transport, own->timeout_ms);
+                curl_easy_getinfo(own->transport.easy, CURLINFO_RESPONSE_CODE, &status);
                 judge(webhook, code, status);
         }
-        transport_fini(&private->transport);
+        transport_fini(&own->transport);
         curl_slist_free_all(list);
         return webhook->outcome == OUTCOME_DONE ? 0 : -1;
 }
@@ -202,15 +201,15 @@ static void on_work(void *data) {
 
 static void on_done(void *data) {
         struct webhook *webhook = data;
-        webhook->private->done(webhook, webhook->private->data);
+        webhook->own->done(webhook, webhook->own->data);
 }
 
 void webhook_start(struct webhook *webhook, uv_loop_t *loop, webhook_fn done, void *data) {
-        webhook->private->done = done;
-        webhook->private->data = data;
+        webhook->own->done = done;
+        webhook->own->data = data;
         worker_run(loop, on_work, on_done, webhook);
 }
 
 void webhook_cancel(struct webhook *webhook) {
-        atomic_store(&webhook->private->cancelled, true);
+        atomic_store(&webhook->own->cancelled, true);
 }

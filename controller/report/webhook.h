@@ -28,7 +28,7 @@ struct webhook {
         enum outcome outcome;
         struct error error; // when not OUTCOME_DONE: says what to do
         // The rest is webhook.c's.
-        struct webhook_private *private;
+        struct webhook_private *own;
 };
 typedef void (*webhook_fn)(struct webhook *webhook, void *data);
 
