@@ -3,8 +3,10 @@
 /* What the files of the module pack share: the parts of a pack's file, and what is known of one that was opened. */
 #include "agent/repository/pack.h"
 
-#define PACK_MAGIC "DROVRPK1"
-#define PACK_END   "DROVREND"
+#define PACK_MAGIC                                                                                                     \
+        { 'D', 'R', 'O', 'V', 'R', 'P', 'K', '1' }
+#define PACK_END                                                                                                       \
+        { 'D', 'R', 'O', 'V', 'R', 'E', 'N', 'D' }
 #define PACK_TRAILER_MAGIC                                                                                             \
         { 'T', 'R', 'L', '1' }
 #define PACK_FILE          (PACK_ID_HEX + 5)

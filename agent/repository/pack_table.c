@@ -117,7 +117,7 @@ static int read_trailer(struct pack *pack, uint64_t *ret_at, struct error *err) 
         if (pack_read_at(pack, end, sizeof end, pack->bytes - sizeof end, err) < 0)
                 return -1;
         *ret_at = pack->bytes - 8;
-        if (memcmp(end + 4, PACK_END, 8) != 0)
+        if (memcmp(end + 4, (const uint8_t[]) PACK_END, 8) != 0)
                 return error_set(err, ERROR_CORRUPT, "ends with %02x%02x%02x%02x..., expected DROVREND", end[4], end[5],
                                  end[6], end[7]);
         uint32_t length = bytes_get32(end);
@@ -180,7 +180,7 @@ static int check_head(struct pack *pack, struct error *err) {
                                  PACK_HEAD + PACK_TRAILER_MIN);
         if (pack_read_at(pack, head, sizeof head, 0, err) < 0)
                 return -1;
-        if (memcmp(head, PACK_MAGIC, 8) != 0)
+        if (memcmp(head, (const uint8_t[]) PACK_MAGIC, 8) != 0)
                 return error_set(err, ERROR_CORRUPT, "begins with %02x%02x%02x%02x..., expected DROVRPK1", head[0],
                                  head[1], head[2], head[3]);
         if (memcmp(head + 8, pack->id.bytes, PACK_ID) == 0)

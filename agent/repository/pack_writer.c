@@ -46,12 +46,11 @@ static int write_at(struct pack_writer *writer, const uint8_t *bytes, size_t len
 }
 
 static int create(struct pack_writer *writer, struct error *err) {
-        uint8_t head[PACK_HEAD], trailer[PACK_TRAILER_HEAD] = PACK_TRAILER_MAGIC;
+        uint8_t head[PACK_HEAD] = PACK_MAGIC, trailer[PACK_TRAILER_HEAD] = PACK_TRAILER_MAGIC;
         writer->fd = openat(writer->incoming, writer->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (writer->fd < 0)
                 return error_errno(err, errno, "make the file in incoming/");
         writer->there = true;
-        memcpy(head, PACK_MAGIC, 8);
         memcpy(head + 8, writer->id.bytes, PACK_ID);
         writer->at = PACK_HEAD;
         if (buffer_append(&writer->trailer, trailer, sizeof trailer, err) < 0)
@@ -141,7 +140,7 @@ static int write_trailer(struct pack_writer *writer, struct error *err) {
         if (EVP_Digest(trailer->data, trailer->length, tail, NULL, EVP_sha256(), NULL) != 1)
                 return error_set(err, ERROR_NO_MEMORY, "no memory to hash with");
         bytes_put32(tail + 32, (uint32_t) (trailer->length + sizeof tail));
-        memcpy(tail + 36, PACK_END, 8);
+        memcpy(tail + 36, (const uint8_t[]) PACK_END, 8);
         if (buffer_append(trailer, tail, sizeof tail, err) < 0)
                 return -1;
         return write_at(writer, trailer->data, trailer->length, writer->at, err);
