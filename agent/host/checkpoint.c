@@ -50,6 +50,7 @@ static int read_one(virDomainCheckpointPtr checkpoint, struct checkpoint *ret, s
         if (tree_parse("the checkpoint", xml, strlen(xml), &doc, err) < 0)
                 return -1;
         read_disks(xmlDocGetRootElement(doc), ret);
+        ret->known = true;
         return 0;
 }
 

@@ -16,6 +16,7 @@
 struct checkpoint {
         char name[CHECKPOINT_NAME_MAX];
         uint64_t number;
+        bool known;      // QEMU could be asked about it
         unsigned n_good; // disks whose bitmap is there and tells what has changed since
         char good[CHECKPOINT_DISKS_MAX][16];
 };

@@ -8,9 +8,12 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define TRY_AGAIN_MS 1000
+
+static atomic_uint pending;
 
 struct freeze {
         pthread_mutex_t mutex; // of what follows
@@ -26,6 +29,10 @@ struct freeze {
         struct journal *journal;
         char job[33];
 };
+
+unsigned freeze_pending(void) {
+        return atomic_load(&pending);
+}
 
 static void unref(struct freeze *freeze) { // with the mutex held, which is let go
         bool last = --freeze->references == 0;
@@ -92,6 +99,7 @@ static void *watchdog(void *data) {
                         ;
         }
         unref(freeze);
+        atomic_fetch_sub(&pending, 1);
         return NULL;
 }
 
@@ -116,8 +124,10 @@ static struct freeze *freeze_new(virDomainPtr domain, struct journal *journal, c
 static int start_watchdog(struct freeze *freeze, struct error *err) {
         pthread_t thread;
         freeze->references++;
+        atomic_fetch_add(&pending, 1);
         int r = pthread_create(&thread, NULL, watchdog, freeze);
         if (r != 0) {
+                atomic_fetch_sub(&pending, 1);
                 freeze->references--;
                 return error_errno(err, r, "start a thread that thaws the guest");
         }

@@ -19,5 +19,7 @@ int freeze_begin(virDomainPtr domain, struct journal *journal, const char *job, 
                  struct error *why);
 // 0: they stood still until now. 1: not all the time, and *why says why. *ret_ms: for how long, at most.
 int freeze_end(struct freeze *freeze, unsigned *ret_ms, struct error *why);
+// Guests that are frozen, or still asked to thaw: the journal is theirs for as long. Any thread.
+unsigned freeze_pending(void);
 // At the agent's start: thaws every VM of this host that the journal says is frozen. How many, or -1.
 int freeze_recover(virConnectPtr conn, struct journal *journal, struct error *err);

@@ -78,6 +78,14 @@ static bool is_ours(const struct live_backup *backup) {
         return socket && strcmp(socket, backup->socket) == 0;
 }
 
+// A job of ours that nobody is at any more: 1 it is ended, 0 there is none, -1.
+static int end_left(virDomainPtr domain, const char *directory) {
+        _cleanup_(free_p) char *socket = job_socket(domain), *begin = memory_format("%s/", directory);
+        if (!socket || strncmp(socket, begin, strlen(begin)) != 0)
+                return 0;
+        return virDomainAbortJob(domain) < 0 ? -1 : 1;
+}
+
 // Fault 32.
 static int wait_for_others(const struct live_backup_request *request, struct error *err) {
         unsigned seconds = request->wait_seconds ? request->wait_seconds : LIVE_BACKUP_WAIT_SECONDS;
@@ -126,7 +134,7 @@ static void drop_useless(const struct live_backup *backup, struct checkpoints *c
         for (unsigned i = 0; i < checkpoints->n; i++) {
                 const struct checkpoint *checkpoint = &checkpoints->items[i];
                 struct error error = ERROR_INIT;
-                if (checkpoint->n_good > 0)
+                if (!checkpoint->known || checkpoint->n_good > 0)
                         continue;
                 if (checkpoint_drop(backup->request.domain, checkpoint->name, &error) < 0)
                         tell(&backup->request, "the checkpoint %s tells nothing and stays for now: %s",
@@ -269,6 +277,19 @@ static void backup_free(struct live_backup *backup) {
         free(backup);
 }
 
+// One that lost libvirt, and could not end its job.
+static void end_former(const struct live_backup_request *request) {
+        if (end_left(request->domain, request->directory) > 0)
+                tell(request, "a backup of the VM that was left was ended");
+}
+
+static int require_disks(const struct live_backup *backup, struct error *err) {
+        for (unsigned i = 0; i < backup->n_disks; i++)
+                if (!backup->disks[i].left_out)
+                        return 0;
+        return error_set(err, ERROR_REFUSED, "the VM has no disk of its own");
+}
+
 static int require_running(const struct live_backup *backup, struct error *err) {
         int active = virDomainIsActive(backup->request.domain);
         if (active < 0)
@@ -285,12 +306,16 @@ int live_backup_begin(const struct live_backup_request *request, struct live_bac
         backup->persistent = virDomainIsPersistent(request->domain) == 1;
         int status = require_running(backup, err);
         if (status == 0)
+                end_former(request);
+        if (status == 0)
                 status = wait_for_others(request, err);
         if (status == 0)
                 status = read_definition(request->domain, &doc, err);
         const xmlNode *root = status == 0 ? xmlDocGetRootElement(doc) : NULL;
         if (status == 0)
                 status = live_disks_read(root, &backup->disks, &backup->n_disks, &backup->sources, err);
+        if (status == 0)
+                status = require_disks(backup, err);
         if (status == 0)
                 status = read_sizes(backup, err);
         if (status == 0)
@@ -377,13 +402,6 @@ void live_backup_end(struct live_backup *backup) {
 }
 
 // ---- what was left ----
-
-static int end_left(virDomainPtr domain, const char *directory) {
-        _cleanup_(free_p) char *socket = job_socket(domain), *begin = memory_format("%s/", directory);
-        if (!socket || strncmp(socket, begin, strlen(begin)) != 0)
-                return 0;
-        return virDomainAbortJob(domain) < 0 ? -1 : 1;
-}
 
 static void empty(const char *directory) {
         DIR *listing = opendir(directory);

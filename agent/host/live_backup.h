@@ -12,8 +12,9 @@
  *        the restore point counts
  *      checkpoints_settle     the checkpoint before goes
  *
- * Blocking, workers only; one backup of a VM at a time. An agent that was killed in between has left a job, which
- * live_backup_recover() ends at its next start, and a checkpoint, which the next backup that counts removes.
+ * Blocking, workers only; one backup of a VM at a time. An agent that was killed in between, or has lost libvirt, has
+ * left a job, which live_backup_recover() or the next beginning ends, and a checkpoint, which the next backup that
+ * counts removes. A base whose disk had another size is the caller's to find: it does not ask for what is the same.
  */
 #include "agent/host/checkpoint.h"
 #include "agent/host/freeze.h"
@@ -55,6 +56,7 @@ struct live_backup {
         bool persistent;
         char *sources; // which disks there were, as text
 };
+// ERROR_CONFLICT: the VM is off. ERROR_REFUSED: it has no disk. ERROR_BUSY: another job did not end.
 int live_backup_begin(const struct live_backup_request *request, struct live_backup **ret, struct error *err);
 // How disk n is opened: nbd_client.h's words. *ret_bitmap: NULL unless it is incremental. Borrowed from the backup.
 void live_backup_export(const struct live_backup *backup, unsigned n, const char **ret_socket, const char **ret_name,

@@ -257,6 +257,33 @@ def test_fault_33_a_guest_is_thawed_after_a_limit_and_after_a_kill(host, drive):
     assert after.ask("recover").split()[0] == "0"
 
 
+def test_a_vm_with_snapshots_is_read_in_full(host, drive, tmp_path):
+    driver = drive()
+    driver.ask("settle", "-")
+    assert checkpoints(host) == []
+    host.exec(HOST, "virsh", "-q", "snapshot-create-as", "erp", "before")
+    name, frozen, why, _ = driver.begin()
+    assert name == "-" and frozen, why
+    assert driver.disks == {"vda": ("full", False, "read in full: libvirt makes no checkpoint of a VM that has snapshots")}
+    data, zero, same = driver.read("vda", tmp_path / "vda.raw")
+    assert same == 0 and data + zero == 256 << 20
+    driver.ask("check")
+    driver.ask("end")
+    host.virsh(HOST, "snapshot-delete", "erp", "before")
+
+
+def test_a_job_that_was_left_is_ended_by_the_next(host, drive):
+    driver = drive()
+    driver.begin()
+    driver.process.kill()
+    driver.process.wait()
+    after = drive()
+    after.begin()
+    assert after.events == ["a backup of the VM that was left was ended"]
+    after.ask("check")
+    after.ask("end")
+
+
 def test_fault_30_another_disk_ends_it(host, drive):
     driver = drive()
     driver.begin()
