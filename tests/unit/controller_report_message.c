@@ -160,9 +160,9 @@ static void a_subject_in_another_language_is_encoded_and_cut_between_its_charact
         free(mail);
         message.subject = "備份備份備份備份備份備份備份備份";
         mail = formatted(&message);
-        assert_non_null(
-                strstr(mail, "Subject: =?UTF-8?B?5YKZ5Lu95YKZ5Lu95YKZ5Lu95YKZ5Lu95YKZ5Lu95YKZ5Lu95YKZ5Lu9?=\r\n "
-                             "=?UTF-8?B?5YKZ5Lu9?=\r\n"));
+        assert_non_null(strstr(mail,
+                               "Subject: =?UTF-8?B?5YKZ5Lu95YKZ5Lu95YKZ5Lu95YKZ5Lu95YKZ5Lu95YKZ5Lu95YKZ5Lu9?=\r\n "
+                               "=?UTF-8?B?5YKZ5Lu9?=\r\n"));
         assert_well_formed(mail);
         free(mail);
 }
