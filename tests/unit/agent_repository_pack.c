@@ -592,6 +592,71 @@ static void fault_67_a_scan_that_cannot_read_fails(void **state) {
         pack_close(pack);
 }
 
+// ---- sealed, by a toy that adds zeros
+static int toy_encrypt(const struct group_seal *seal, const uint8_t *more, size_t n_more, const uint8_t *text, size_t n,
+                       uint8_t *ret, struct error *err) {
+        (void) seal;
+        (void) more;
+        (void) n_more;
+        (void) err;
+        memset(ret, 0, GROUP_SEAL_MORE);
+        memcpy(ret + GROUP_SEAL_MORE, text, n);
+        return 0;
+}
+
+static int toy_decrypt(const struct group_seal *seal, const uint8_t *more, size_t n_more, const uint8_t *sealed,
+                       size_t n, uint8_t *ret, struct error *err) {
+        (void) seal;
+        (void) more;
+        (void) n_more;
+        (void) err;
+        memcpy(ret, sealed + GROUP_SEAL_MORE, n - GROUP_SEAL_MORE);
+        return 0;
+}
+
+static const struct group_seal toy = {toy_encrypt, toy_decrypt};
+
+static void write_sealed(void) {
+        const uint8_t *bytes;
+        uint32_t offset;
+        size_t n;
+        struct pack_writer *writer = writer_with(0);
+        assert_int_equal(group_encode(coder, chunks, CHUNKS, 0, &toy, &bytes, &n, NULL), 0);
+        assert_int_equal(pack_writer_add(writer, bytes, n, &offset, NULL), 0);
+        assert_int_equal(pack_writer_close(writer, NULL), 0);
+        pack_writer_free(writer);
+}
+
+static void a_sealed_pack_is_checked_without_its_key(void **state) {
+        (void) state;
+        struct told told;
+        struct pack_checked done;
+        write_sealed();
+        done = check(&told);
+        assert_int_equal(done.findings, 0);
+        assert_int_equal(done.unopened, CHUNKS);
+        flip(PACK_HEAD + BODY + GROUP_SEAL_MORE + 5);
+        done = check(&told);
+        assert_int_equal(told.parts[PACK_PART_GROUP], 1);
+        assert_int_equal(done.damaged, CHUNKS); // nobody here can say which
+        assert_int_equal(done.unopened, 0);
+        assert_int_equal(told.why.code, ERROR_DENIED);
+}
+
+static void fault_61_a_name_under_a_seal_is_checked_with_the_key(void **state) {
+        (void) state;
+        struct told told = {0};
+        struct pack_checked done;
+        chunks[1].name = chunks[2].name;
+        write_sealed();
+        struct pack *pack = open_pack();
+        const struct pack_check how = {.seal = &toy, .context = &told, .found = on_found};
+        assert_int_equal(pack_check(pack, coder, &how, &done, NULL), 0);
+        assert_int_equal(told.lost, 1 << 1);
+        assert_int_equal(done.unopened, 0);
+        pack_close(pack);
+}
+
 // ---- bounds, in trailers whose hash fits
 static void rehash(void) {
         uint8_t trailer[4096], hash[32];
@@ -698,6 +763,8 @@ int main(void) {
                 TEST(fault_61_a_pack_under_another_s_name_is_told),
                 TEST(fault_67_a_read_error_is_not_called_damage),
                 TEST(fault_67_a_scan_that_cannot_read_fails),
+                TEST(a_sealed_pack_is_checked_without_its_key),
+                TEST(fault_61_a_name_under_a_seal_is_checked_with_the_key),
                 TEST(fault_55_a_trailer_out_of_bounds_is_not_believed),
                 TEST(fault_55_a_pack_longer_than_any_is_refused),
                 TEST(an_offset_where_no_group_begins_is_not_found),
