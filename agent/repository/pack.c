@@ -236,3 +236,17 @@ int pack_salvage_group(const struct pack *pack, struct group_coder *coder, uint3
                 return damaged(pack, offset, err);
         return 0;
 }
+
+int pack_mend_bytes(const struct pack *pack, struct group_coder *coder, uint32_t offset, size_t *ret_length,
+                    struct error *err) {
+        struct group_header header;
+        uint8_t *bytes = group_coder_bytes(coder);
+        if (!pack->has_trailer)
+                return error_set(err, ERROR_CORRUPT, "pack %s: there is no trailer to mend a group by", pack->hex);
+        if (pack_read_bytes(pack, coder, offset, ret_length, err) < 0)
+                return -1;
+        pack_header_of(pack, pack_group_at(pack, offset), &header);
+        header.check = group_check(coder, &header, bytes + group_header_bytes(&header));
+        group_header_write(&header, bytes);
+        return 0;
+}

@@ -82,6 +82,10 @@ int pack_read_group(const struct pack *pack, struct group_coder *coder, uint32_t
 // loaded and has one, and by the group's own header otherwise. Every chunk that is not bad is what its name says.
 int pack_salvage_group(const struct pack *pack, struct group_coder *coder, uint32_t offset, const struct chunk_key *key,
                        const struct group_seal *seal, struct group *ret, struct error *err);
+// The bytes of a group that was found corrupt, for somebody who has its key and looks at the seal and the names: with
+// the header that the trailer says and a check that fits. ERROR_CORRUPT: there is no trailer that was loaded and holds.
+int pack_mend_bytes(const struct pack *pack, struct group_coder *coder, uint32_t offset, size_t *ret_length,
+                    struct error *err);
 
 // ---- checking
 enum pack_part {

@@ -657,6 +657,26 @@ static void fault_61_a_name_under_a_seal_is_checked_with_the_key(void **state) {
         pack_close(pack);
 }
 
+// Its reader is elsewhere, and has the key but not the trailer.
+static void fault_58_a_group_with_a_damaged_header_is_mended_for_its_reader(void **state) {
+        (void) state;
+        write_sealed();
+        for (unsigned at = 0; at < BODY; at += 3) {
+                struct error err = ERROR_INIT;
+                struct group group;
+                size_t n;
+                flip(PACK_HEAD + (off_t) at);
+                struct pack *pack = open_pack();
+                assert_int_equal(pack_read_group(pack, coder, PACK_HEAD, &toy, &group, &err), -1);
+                assert_int_equal(err.code, ERROR_CORRUPT);
+                assert_int_equal(pack_mend_bytes(pack, coder, PACK_HEAD, &n, &err), 0);
+                assert_int_equal(group_decode(coder, group_coder_bytes(coder), n, &toy, &group, &err), 0);
+                assert_int_equal(group_verify(&group, NULL), 0);
+                pack_close(pack);
+                flip(PACK_HEAD + (off_t) at);
+        }
+}
+
 // ---- bounds, in trailers whose hash fits
 static void rehash(void) {
         uint8_t trailer[4096], hash[32];
@@ -765,6 +785,7 @@ int main(void) {
                 TEST(fault_67_a_scan_that_cannot_read_fails),
                 TEST(a_sealed_pack_is_checked_without_its_key),
                 TEST(fault_61_a_name_under_a_seal_is_checked_with_the_key),
+                TEST(fault_58_a_group_with_a_damaged_header_is_mended_for_its_reader),
                 TEST(fault_55_a_trailer_out_of_bounds_is_not_believed),
                 TEST(fault_55_a_pack_longer_than_any_is_refused),
                 TEST(an_offset_where_no_group_begins_is_not_found),
