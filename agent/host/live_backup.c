@@ -129,6 +129,20 @@ static int read_sizes(struct live_backup *backup, struct error *err) {
         return 0;
 }
 
+// QEMU refuses to go back to an internal snapshot while a bitmap is there, and libvirt has ended the VM by then.
+static void drop_all(const struct live_backup *backup, struct checkpoints *checkpoints) {
+        for (unsigned i = 0; i < checkpoints->n; i++) {
+                const char *name = checkpoints->items[i].name;
+                struct error error = ERROR_INIT;
+                if (checkpoint_drop(backup->request.domain, name, &error) < 0)
+                        tell(&backup->request, "the checkpoint %s keeps the VM from going back to its snapshots: %s",
+                             name, error.message);
+                else
+                        tell(&backup->request,
+                             "the checkpoint %s was removed, so that the VM can go back to its snapshots", name);
+        }
+}
+
 // Those that no disk's bitmap stands behind tell nothing, and would be in the way of nothing but order.
 static void drop_useless(const struct live_backup *backup, struct checkpoints *checkpoints) {
         for (unsigned i = 0; i < checkpoints->n; i++) {
@@ -161,7 +175,7 @@ static int plan(struct live_backup *backup, struct error *err) {
         const struct live_backup_request *request = &backup->request;
         struct checkpoints checkpoints;
         uint64_t number = 0, base_number = 0;
-        int snapshots = virDomainSnapshotNum(request->domain, 0);
+        int snapshots = virDomainSnapshotNum(request->domain, VIR_DOMAIN_SNAPSHOT_LIST_INTERNAL);
         if (snapshots < 0)
                 return connection_error(err, "count the snapshots");
         if (checkpoints_read(request->domain, &checkpoints, err) < 0)
@@ -180,7 +194,10 @@ static int plan(struct live_backup *backup, struct error *err) {
                 number = base_number;
         if (any)
                 snprintf(backup->checkpoint, sizeof backup->checkpoint, "drover-%" PRIu64, number + 1);
-        drop_useless(backup, &checkpoints);
+        if (snapshots > 0)
+                drop_all(backup, &checkpoints);
+        else
+                drop_useless(backup, &checkpoints);
         checkpoints_fini(&checkpoints);
         return 0;
 }

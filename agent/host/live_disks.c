@@ -83,7 +83,7 @@ void live_disks_plan(struct live_disk *disks, unsigned n, const struct checkpoin
                 disk->incremental = disk->checkpointed && base && checkpoint_covers(base, disk->target);
                 if (snapshots)
                         snprintf(disk->why, sizeof disk->why,
-                                 "read in full: libvirt makes no checkpoint of a VM that has snapshots");
+                                 "read in full: a checkpoint would keep the VM from going back to its snapshots");
                 else if (!disk->checkpointed)
                         snprintf(disk->why, sizeof disk->why,
                                  "read in full: an image of format %s keeps no record of what changes", disk->format);

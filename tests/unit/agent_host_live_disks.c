@@ -117,7 +117,7 @@ static void a_vm_with_snapshots_is_read_in_full(void **state) {
         for (unsigned i = 0; i < backup.n_disks; i++)
                 assert_false(backup.disks[i].incremental || backup.disks[i].checkpointed);
         assert_string_equal(backup.disks[0].why,
-                            "read in full: libvirt makes no checkpoint of a VM that has snapshots");
+                            "read in full: a checkpoint would keep the VM from going back to its snapshots");
 }
 
 static void only_our_own_names_are_ours(void **state) {
