@@ -25,7 +25,7 @@
 #include "agent/repository/chunk.h"
 
 #define INDEX_PACK_ID      16
-#define INDEX_PACK_ENTRIES (1u << 18) // of one pack
+#define INDEX_PACK_ENTRIES (1u << 21) // of one pack: more do not fit in the longest
 #define INDEX_TABLE        (1u << 17) // names in memory before they are flushed
 
 struct index_entry {
