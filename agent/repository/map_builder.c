@@ -202,8 +202,9 @@ static int incomplete(const struct map_builder *builder, struct error *err) {
         unsigned i = 0;
         while (leaf->came[i / 64] >> i % 64 & 1) // one is missing, else the leaf would have left
                 i++;
-        return error_set(err, ERROR_PROTOCOL, "the disk is not complete: chunk %llu of %llu never came",
-                         (unsigned long long) (builder->next * MAP_FAN + i), (unsigned long long) builder->chunks);
+        unsigned long long chunk = builder->next * MAP_FAN + i;
+        return error_set(err, ERROR_PROTOCOL, "the disk is not complete: chunk %llu of %llu never came", chunk,
+                         (unsigned long long) builder->chunks);
 }
 
 int map_builder_finish(struct map_builder *builder, struct map_root *ret_root, struct error *err) {
