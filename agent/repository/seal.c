@@ -101,7 +101,7 @@ static int encrypt(const struct group_seal *hook, const uint8_t *more, size_t n_
         need(context && EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, key_of(hook), ret_sealed) == 1 &&
              EVP_EncryptUpdate(context, NULL, &n, more, (int) n_more) == 1 &&
              EVP_EncryptUpdate(context, body, &n, content, (int) length) == 1 &&
-             EVP_EncryptFinal_ex(context, body + n, &end) == 1 && (size_t) (n + end) == length &&
+             EVP_EncryptFinal_ex(context, body + n, &end) == 1 && (size_t) n + (size_t) end == length &&
              EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, TAG, body + length) == 1);
         EVP_CIPHER_CTX_free(context);
         return 0;
@@ -118,7 +118,7 @@ static int decrypt(const struct group_seal *hook, const uint8_t *more, size_t n_
              EVP_DecryptUpdate(context, NULL, &n, more, (int) n_more) == 1 &&
              EVP_DecryptUpdate(context, ret_content, &n, sealed + NONCE, (int) plain) == 1 &&
              EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG, (void *) (sealed + length - TAG)) == 1);
-        bool right = EVP_DecryptFinal_ex(context, ret_content + n, &end) == 1 && (size_t) (n + end) == plain;
+        bool right = EVP_DecryptFinal_ex(context, ret_content + n, &end) == 1 && (size_t) n + (size_t) end == plain;
         EVP_CIPHER_CTX_free(context);
         if (right)
                 return 0;
