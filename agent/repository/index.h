@@ -11,8 +11,8 @@
  *     forgotten, whole packs at a time: when the owner starts, it adds each pack that index_has_pack() does not know,
  *     and removes those that index_each_pack() gives and that are gone.
  *   - ERROR_CORRUPT, from any function: free it, index_clear(), open it again, and add every pack. ERROR_STALE: free
- * it, open it again, and add what it does not know. Any other error of index_find() says nothing about the index, and
- *     nothing about the chunk.
+ *     it, open it again, and add what it does not know. Any other error of index_find() says nothing about the index,
+ *     and nothing about the chunk.
  *   - a pack is removed from the index and flushed before its file is unlinked.
  *
  * What callers must verify. Check sums find accidents and not a stranger who can write the directory. Before content
