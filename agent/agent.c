@@ -26,6 +26,8 @@
 #define PRUNE_AGE     (30ll * 24 * 3600)    // seconds: how long finished steps are remembered
 #define TRANSFERS_MAX 16u                   // data connections, each way
 
+#define LARGE (256 << 10) // bytes: a block, a window, a table of the coder
+
 struct agent {
         const struct settings *settings;
         uv_loop_t loop;
@@ -234,6 +236,9 @@ static void run(struct agent *agent) {
 int agent_run(const struct settings *settings, const char *state_directory, struct error *err) {
         struct agent agent = {.settings = settings, .lock = -1};
         mallopt(M_ARENA_MAX, 2); // a dozen threads would otherwise keep an arena each
+        // What a copy takes in large pieces goes back at once when it ends, or is cut. Left to itself malloc would,
+        // after the first of them, keep all but the largest in its arenas, and the next copy find no hole that fits.
+        mallopt(M_MMAP_THRESHOLD, LARGE);
         worker_init(8);
         int r = uv_loop_init(&agent.loop);
         if (r)

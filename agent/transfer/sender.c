@@ -14,7 +14,7 @@
 
 DEFINE_CLEANUP(proto_free, ProtobufCMessage *)
 
-#define PARCELS 12u // beside one for each stream
+#define PARCELS 10u // beside one for each stream
 
 struct sender {
         struct copy copy;

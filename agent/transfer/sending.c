@@ -85,7 +85,8 @@ static int code_all(const struct sending *sending, struct coder *coder, struct e
                 if (!coding_takes_part(sending->coding, sending->stream))
                         coder_rest(coder); // its memory is another's, who reaches further back
                 coding_join(sending->coding, sending->stream);
-                struct parcel *parcel = pipeline_get(pipeline);
+                // A pipeline that was stopped still gives what was put; to code that would hold up the next attempt.
+                struct parcel *parcel = flow_stopping(sending->flow) ? NULL : pipeline_get(pipeline);
                 if (!parcel)
                         return 0;
                 if (parcel->kind != PARCEL_BLOCK) {

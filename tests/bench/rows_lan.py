@@ -89,4 +89,4 @@ def relay(scene):
 def resident(scene):
     if not scene.resident:
         scene.once(lan)
-    return [row("agent in a transfer, resident at most", [max(scene.resident)], "MiB", 96, moves=len(scene.resident))]
+    return [row("agent in a transfer, resident at most", [max(scene.resident)], "MiB", 96, moves=[round(mib) for mib in scene.resident])]

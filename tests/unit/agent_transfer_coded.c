@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* agent/transfer/coded: the queue between coding and sending. */
+/* agent/transfer/coded, sending: the queue between coding and sending, and when coding ends. */
 #include "agent/transfer/coded.h"
+#include "agent/transfer/sending.h"
 #include "common/memory.h"
 #include <string.h>
 #include <stdarg.h>
@@ -142,12 +143,37 @@ static void when_the_flow_stops_nobody_waits_and_parcels_come_back(void **state)
         flow_fini(&scene.flow);
 }
 
+// The next attempt begins when this one's threads have ended, and a block takes tens of milliseconds.
+static void when_the_flow_has_stopped_nothing_more_is_coded(void **state) {
+        (void) state;
+        struct scene scene;
+        struct coding coding;
+        struct error why = ERROR_INIT;
+        open_scene(&scene);
+        coding_init(&coding, &scene.flow, NULL, 0, NULL);
+        for (unsigned i = 0; i < PARCELS; i++) {
+                struct parcel *parcel = pipeline_take(scene.flow.pipeline);
+                parcel->kind = PARCEL_ZERO;
+                pipeline_put(scene.flow.pipeline, parcel);
+        }
+        error_set(&why, ERROR_UNREACHABLE, "cut");
+        flow_fail(&scene.flow, &why);
+        sending_code(&(struct sending){.flow = &scene.flow, .coding = &coding, .queue = scene.queue});
+        assert_null(coded_get_now(scene.queue));
+        for (unsigned i = 0; i < PARCELS; i++)
+                assert_non_null(pipeline_get_now(scene.flow.pipeline));
+        coding_fini(&coding);
+        coded_free(scene.queue);
+        flow_fini(&scene.flow);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(blocks_come_in_the_order_in_which_they_were_put),
                 cmocka_unit_test(no_more_waits_than_its_bound),
                 cmocka_unit_test(few_parcels_wait_as_they_are),
                 cmocka_unit_test(when_the_flow_stops_nobody_waits_and_parcels_come_back),
+                cmocka_unit_test(when_the_flow_has_stopped_nothing_more_is_coded),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
