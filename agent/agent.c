@@ -5,7 +5,6 @@
  */
 #include "agent/agent.h"
 #include "agent/blocks/nbd_meeting.h"
-#include "agent/host/clone.h"
 #include "agent/host/watch.h"
 #include "agent/notify.h"
 #include "agent/session/session.h"
@@ -22,7 +21,7 @@
 #include <stdio.h>
 
 #define STOP_MS       4500u                 // of the five seconds that an orderly end may take
-#define PRUNE_MS      (24ull * 3600 * 1000) // between two prunings of the journal, and sweeps of bases
+#define PRUNE_MS      (24ull * 3600 * 1000) // between two prunings of the journal
 #define PRUNE_AGE     (30ll * 24 * 3600)    // seconds: how long finished steps are remembered
 #define TRANSFERS_MAX 16u                   // data connections, each way
 
@@ -68,20 +67,11 @@ static void on_watch(void *data) {
                 session_libvirt_event(agent->session, EVENT_LOST, "");
 }
 
-// While libvirt is away nobody can tell what is laid over what; there is another time.
-static void sweep_bases(const struct agent *agent) {
-        _cleanup_(connection_put_p) virConnectPtr conn = NULL;
-        struct error err = ERROR_INIT;
-        if (connection_get(agent->connection, &conn, NULL) == 0 && clone_base_sweep(conn, agent->journal, &err) < 0)
-                log_failure(LOG_LEVEL_INFO, "look for bases of no clone", &err, NULL);
-}
-
 static void prune(void *data) {
-        const struct agent *agent = data;
+        struct journal *journal = data;
         struct error err = ERROR_INIT;
-        if (journal_prune(agent->journal, clock_wall(&system_clock) - PRUNE_AGE, &err) < 0)
+        if (journal_prune(journal, clock_wall(&system_clock) - PRUNE_AGE, &err) < 0)
                 log_failure(LOG_LEVEL_WARNING, "prune the journal", &err, NULL);
-        sweep_bases(agent);
 }
 
 static void on_pruned(void *data) {
@@ -90,7 +80,7 @@ static void on_pruned(void *data) {
 
 static void on_prune(void *data) {
         struct agent *agent = data;
-        worker_run(&agent->loop, prune, on_pruned, agent);
+        worker_run(&agent->loop, prune, on_pruned, agent->journal);
 }
 
 static void on_session_stopped(void *data) {

@@ -240,25 +240,6 @@ int clone_hold(const struct custody *custody, const Drover__CloneHold *request, 
         return 0;
 }
 
-// ---- shared blocks ----
-
-// What is there is not touched before it is known that this can be done: it may be a copy that was cut.
-int clone_reflink(int source_fd, int sink_fd, struct error *err) {
-        struct stat status;
-        if (fstat(source_fd, &status) < 0)
-                return error_errno(err, errno, "look at the image");
-        if (ioctl(sink_fd, FICLONE, source_fd) < 0) {
-                static const int cannot[] = {EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, ENOSYS, EPERM, ETXTBSY};
-                for (unsigned i = 0; i < ARRAY_SIZE(cannot); i++)
-                        if (errno == cannot[i])
-                                return 0;
-                return error_errno(err, errno, "share the image's blocks");
-        }
-        if (ftruncate(sink_fd, status.st_size) < 0 || fsync(sink_fd) < 0)
-                return error_errno(err, errno, "write the new image");
-        return 1;
-}
-
 // ---- what was held ----
 
 // 1: held, 0: not, -1. The path is the caller's.
@@ -274,16 +255,6 @@ static int recall(const struct custody *custody, const char *item, struct versio
                 return error_set(err, ERROR_FAILED, "what was noted of %s cannot be read", item);
         *ret_path = memory_string(path);
         return 1;
-}
-
-int clone_image_of(const struct custody *custody, const char *item, char **ret_path, struct error *err) {
-        struct version version;
-        return recall(custody, item, &version, ret_path, err);
-}
-
-int clone_image_forget(const struct custody *custody, const char *item, struct error *err) {
-        _cleanup_(free_p) char *key = memory_format(FACT_CLONE_IMAGE "%s", item);
-        return journal_fact_remove(custody->journal, custody->job, key, err);
 }
 
 static int changed(const char *what, struct error *err) {

@@ -11,9 +11,7 @@
  *
  * A linked clone is a new image laid over the source's, which is made immutable first, so that neither QEMU nor drover
  * nor a careless hand changes it from then on. The mark IMAGE_MARK says that it was drover who did that. When the last
- * clone of it is discarded by its own job, that is taken back. Those that are left over, because clones were removed by
- * hand or an image could not be read at that time, are looked for when the agent starts, once a day, and whenever a
- * clone is discarded; what is in no pool and no VM's any more keeps it until `chattr -i`.
+ * clone of it is discarded by its own job, that is taken back; when clones are removed by hand, `chattr -i` does it.
  */
 #include "agent/host/custody.h"
 #include "agent/host/image.h"
@@ -29,10 +27,6 @@ int clone_confirm(const struct custody *custody, const Drover__CloneConfirm *req
 // another version. ret_path (may be NULL): for what is to be laid over it; the caller's.
 int clone_open(const struct custody *custody, const char *source_uuid, const char *item, int *ret_fd,
                uint64_t *ret_bytes, char **ret_path, struct error *err);
-
-// The image that this job holds for the item; caller frees: 1, 0 when it holds none, -1.
-int clone_image_of(const struct custody *custody, const char *item, char **ret_path, struct error *err);
-int clone_image_forget(const struct custody *custody, const char *item, struct error *err);
 
 // 1: the file now shares all blocks with the source, and nothing else is in it, synced; 0: the file system cannot do
 // that, and nothing was changed; -1.
@@ -57,6 +51,3 @@ int clone_base_of(const struct custody *custody, const char *item, char **ret_pa
 // After the image of `item` was discarded, and before its hold is removed: the base may be written again if nothing
 // else is laid over it.
 int clone_base_release(const struct custody *custody, const char *item, struct error *err);
-// Lets every image of this host's VMs and pools be written again that drover made immutable and that no image here, be
-// it a VM's, a job's or nobody's, is laid over or may be.
-int clone_base_sweep(virConnectPtr conn, struct journal *journal, struct error *err);

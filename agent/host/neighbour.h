@@ -20,8 +20,6 @@ struct neighbours {
 };
 int neighbours_read(virConnectPtr conn, const char *except_uuid, struct neighbours *ret, struct error *err);
 void neighbours_fini(struct neighbours *neighbours);
-// The files of this host's pools that none of them has, as if they were one VM's: any may be an image.
-int neighbours_add_files(virConnectPtr conn, struct neighbours *neighbours, struct error *err);
 // ERROR_CONFLICT with a hint when one of them uses the held file, itself or as the base of an image of its own, or an
 // image that another job has put out of reach is laid over it, and when nobody can tell. A VM whose server does not
 // answer, or whose image is gone, does not count: it holds up nobody else.

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Images that linked clones are laid over: made ready for that, and let go once nothing is laid over them any more.
- * Workers only.
+ * Cloning an image on its own host without copying it: its blocks shared, or a new image laid over it. Workers only.
  */
 #include "agent/host/clone.h"
 #include "agent/host/capabilities.h"
 #include "agent/host/custody_domain.h"
 #include "agent/host/device.h"
-#include "agent/host/mount.h"
 #include "agent/host/hold_file.h"
 #include "agent/host/neighbour.h"
 #include "agent/host/reach.h"
-#include "agent/host/sharing.h"
-#include "common/log.h"
 #include "common/cleanup.h"
 #include "common/memory.h"
 #include <errno.h>
@@ -30,6 +26,25 @@
 
 // One job at a time decides whether a base is used by anybody. A base whose server is gone is not waited for under it.
 static pthread_mutex_t bases = PTHREAD_MUTEX_INITIALIZER;
+
+// ---- shared blocks ----
+
+// What is there is not touched before it is known that this can be done: it may be a copy that was cut.
+int clone_reflink(int source_fd, int sink_fd, struct error *err) {
+        struct stat status;
+        if (fstat(source_fd, &status) < 0)
+                return error_errno(err, errno, "look at the image");
+        if (ioctl(sink_fd, FICLONE, source_fd) < 0) {
+                static const int cannot[] = {EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, ENOSYS, EPERM, ETXTBSY};
+                for (unsigned i = 0; i < ARRAY_SIZE(cannot); i++)
+                        if (errno == cannot[i])
+                                return 0;
+                return error_errno(err, errno, "share the image's blocks");
+        }
+        if (ftruncate(sink_fd, status.st_size) < 0 || fsync(sink_fd) < 0)
+                return error_errno(err, errno, "write the new image");
+        return 1;
+}
 
 // ---- the base ----
 
@@ -181,176 +196,66 @@ int clone_base_of(const struct custody *custody, const char *item, char **ret_pa
 
 // ---- no longer a base ----
 
-// What jobs are about to lay images over, or have and may give up; and what they are copying, of which another flag
-// would be another version.
-struct promises {
-        char **paths;
-        unsigned n;
-};
-
-static void promises_fini(struct promises *promises) {
-        for (unsigned i = 0; i < promises->n; i++)
-                free(promises->paths[i]);
-        free(promises->paths);
-}
-
-typedef int (*promise_fn)(const struct custody *custody, const char *item, char **ret_path, struct error *err);
-
-static int add_promise(const struct custody *custody, const char *item, promise_fn find, struct promises *promises,
-                       struct error *err) {
-        char *path = NULL;
-        int found = find(custody, item, &path, err);
-        if (found <= 0)
-                return found;
-        promises->paths = memory_grow(promises->paths, promises->n + 1, sizeof(*promises->paths));
-        promises->paths[promises->n++] = path;
-        return 0;
-}
-
-// Of all jobs, but for one item of this one (NULL: none).
-static int read_promises(const struct custody *custody, const char *except_item, struct promises *ret,
-                         struct error *err) {
+// Whether another job is about to lay an image over it.
+static int promised(const struct custody *custody, const char *path, const char *item, struct error *err) {
         _cleanup_(free_p) struct hold *holds = NULL;
         unsigned n = 0;
         if (journal_holds(custody->journal, NULL, 0, &holds, &n, err) < 0)
                 return -1;
         for (unsigned i = 0; i < n; i++) {
                 struct custody other = *custody;
+                _cleanup_(free_p) char *used = NULL;
                 other.job = holds[i].job;
-                if (except_item && strcmp(holds[i].job, custody->job) == 0 && strcmp(holds[i].item, except_item) == 0)
+                if (strcmp(holds[i].job, custody->job) == 0 && strcmp(holds[i].item, item) == 0)
                         continue;
-                if (add_promise(&other, holds[i].item, clone_base_of, ret, err) < 0 ||
-                    add_promise(&other, holds[i].item, clone_image_of, ret, err) < 0)
-                        return -1;
+                int found = clone_base_of(&other, holds[i].item, &used, err);
+                if (found < 0 || (found && strcmp(used, path) == 0))
+                        return found;
         }
         return 0;
 }
 
-static bool is_promised(const struct promises *promises, const char *path) {
-        struct sharing_image one, other;
-        bool known = sharing_image_of(path, &one);
-        for (unsigned i = 0; i < promises->n; i++) {
-                if (strcmp(promises->paths[i], path) == 0)
-                        return true;
-                // What cannot be looked at may be another name of it.
-                if (!reach_answers(promises->paths[i]))
-                        return true;
-                if (known && sharing_image_of(promises->paths[i], &other) && one.device == other.device &&
-                    one.inode == other.inode)
-                        return true;
-        }
-        return false;
-}
-
-// The images of this host: those of its VMs and, for a VM that was undefined may be defined again, those of none.
-static int read_images(const struct custody *custody, struct neighbours *ret, struct error *err) {
-        struct neighbours images = {0};
-        if (neighbours_read(custody->conn, custody->vm_uuid, &images, err) < 0)
+static int used_by_vm(const struct custody *custody, const char *path, struct error *err) {
+        struct neighbours neighbours = {0};
+        struct hold place = {0};
+        if (hold_file_split(&place, path, err) < 0 ||
+            neighbours_read(custody->conn, custody->vm_uuid, &neighbours, err) < 0)
                 return -1;
-        if (neighbours_add_files(custody->conn, &images, err) < 0) {
-                neighbours_fini(&images);
-                return -1;
-        }
-        *ret = images;
-        return 0;
-}
-
-static bool is_marked(int fd) {
-        char mark[1];
-        return fgetxattr(fd, IMAGE_MARK, mark, sizeof(mark)) >= 0;
+        int used = neighbours_based_on(&neighbours, custody->journal, path, err);
+        neighbours_fini(&neighbours);
+        return used;
 }
 
 static int unprotect(const char *path, struct error *err) {
+        char mark[1];
         int was;
         _cleanup_(close_p) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? 0 : error_errno(err, errno, "%s", path);
         // Without the mark it was somebody else's wish that nobody writes to it.
-        if (!is_marked(fd))
+        if (fgetxattr(fd, IMAGE_MARK, mark, sizeof(mark)) < 0)
                 return 0;
         if (immutable(fd, false, &was) < 0 || fremovexattr(fd, IMAGE_MARK) < 0)
                 return error_errno(err, errno, "let %s be written again", path);
         return 0;
 }
 
-static int release(const struct custody *custody, const char *item, const char *path, struct error *err) {
-        _cleanup_(promises_fini) struct promises promises = {0};
-        struct neighbours images = {0};
-        if (read_promises(custody, item, &promises, err) < 0)
-                return -1;
-        if (is_promised(&promises, path))
-                return 0;
-        if (read_images(custody, &images, err) < 0)
-                return -1;
-        int used = neighbours_based_on(&images, custody->journal, path, err);
-        neighbours_fini(&images);
-        return used ? (used < 0 ? -1 : 0) : unprotect(path, err);
-}
-
 int clone_base_release(const struct custody *custody, const char *item, struct error *err) {
         _cleanup_(free_p) char *path = NULL;
         _cleanup_(free_p) char *key = base_key(item);
-        struct error why = ERROR_INIT;
         int found = clone_base_of(custody, item, &path, err);
         if (found <= 0)
                 return found;
         if (!reach_answers(path)) // tried again later
                 return error_set(err, ERROR_UNREACHABLE, "the file system of %s does not answer", path);
         pthread_mutex_lock(&bases);
-        int status = release(custody, item, path, err);
+        int used = promised(custody, path, item, err);
+        if (!used)
+                used = used_by_vm(custody, path, err);
+        int status = used ? (used < 0 ? -1 : 0) : unprotect(path, err);
         // Before the next one looks: two that go at once would each find the other's, and none would be the last.
         if (status == 0)
-                status = clone_image_forget(custody, item, err);
-        if (status == 0)
                 status = journal_fact_remove(custody->journal, custody->job, key, err);
-        pthread_mutex_unlock(&bases);
-        if (status == 0 && clone_base_sweep(custody->conn, custody->journal, &why) < 0)
-                log_failure(LOG_LEVEL_DEBUG, "look for bases of no clone", &why, "job", custody->job, NULL);
-        return status;
-}
-
-// ---- those that were left ----
-
-// One that other hosts have as well may be the base of clones there.
-static bool is_left(const Drover__Disk *disk) {
-        struct mount mount;
-        if (disk->path[0] != '/' || !mount_of(disk->path, &mount) || mount.remote)
-                return false;
-        _cleanup_(close_p) int fd = open(disk->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        struct stat status;
-        return fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && is_marked(fd);
-}
-
-static int sweep_one(const struct custody *custody, const struct neighbours *images, const struct promises *promises,
-                     const Drover__Disk *disk, struct error *err) {
-        if (!is_left(disk) || is_promised(promises, disk->path))
-                return 0;
-        int used = neighbours_based_on(images, custody->journal, disk->path, err);
-        return used ? (used < 0 ? -1 : 0) : unprotect(disk->path, err);
-}
-
-static int sweep(const struct custody *custody, struct error *err) {
-        _cleanup_(promises_fini) struct promises promises = {0};
-        struct neighbours images = {0};
-        // A job that is done when it is asked for has its VM defined when that is read: in this order.
-        if (read_promises(custody, NULL, &promises, err) < 0 || read_images(custody, &images, err) < 0)
-                return -1;
-        int status = 0;
-        for (unsigned i = 0; i < images.n; i++)
-                for (size_t k = 0; status == 0 && k < images.items[i].definition->n_disks; k++)
-                        status = sweep_one(custody, &images, &promises, images.items[i].definition->disks[k], err);
-        neighbours_fini(&images);
-        return status;
-}
-
-int clone_base_sweep(virConnectPtr conn, struct journal *journal, struct error *err) {
-        const struct custody custody = {.conn = conn, .journal = journal, .job = "", .vm_uuid = ""};
-        // What lies in a pool that is not active cannot be ruled out.
-        int inactive = virConnectNumOfDefinedStoragePools(conn);
-        if (inactive)
-                return inactive < 0 ? connection_error(err, "count the pools") : 0;
-        pthread_mutex_lock(&bases);
-        int status = sweep(&custody, err);
         pthread_mutex_unlock(&bases);
         return status;
 }
