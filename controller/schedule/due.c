@@ -6,20 +6,30 @@
 #include <xxhash.h>
 
 bool due_mend(struct due *due, int64_t now) {
-        bool since = due->since > now + DUE_AHEAD, last = due->last > now + DUE_AHEAD;
+        bool since = due->since > now + DUE_AHEAD, last = due->last > now + DUE_AHEAD,
+             covered = due->covered > now + DUE_AHEAD;
         if (since)
                 due->since = now;
         if (last)
                 due->last = now;
-        return since || last;
+        if (covered)
+                due->covered = now - due->jitter;
+        return since || last || covered;
+}
+
+// By the jitter of this run: with that of a later one it could not be told any more which moments this one was for.
+void due_begin(struct due *due, int64_t now) {
+        due->last = now;
+        if (due->covered < now - due->jitter)
+                due->covered = now - due->jitter;
 }
 
 int64_t due_next(const struct due *due) {
         int64_t after = due->since;
         if (due->paused)
                 return INT64_MAX;
-        if (due->last != DUE_NEVER && due->last - due->jitter > after)
-                after = due->last - due->jitter;
+        if (due->covered > after)
+                after = due->covered;
         int64_t next = calendar_next(due->calendar, due->zone, after, CALENDAR_MAKE_UP);
         return next == INT64_MAX ? next : next + due->jitter;
 }
@@ -30,7 +40,7 @@ bool due_is(const struct due *due, int64_t now) {
 
 int64_t due_following(const struct due *due, int64_t now) {
         struct due then = *due;
-        then.last = now;
+        due_begin(&then, now);
         return due_next(&then);
 }
 

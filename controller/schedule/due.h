@@ -6,7 +6,8 @@
  * A run begins at a moment of the calendar and then as much later as this VM's share of the jitter is. One that was
  * missed is caught up at once, and several are one run: those that came while nobody was there to begin them, or while
  * the run before was still at it. What lies before `since` is not missed. A time that the clock skips when summer time
- * begins is made up, so that a day on which 2:30 does not exist has its run too; one that comes twice has one.
+ * begins is made up, so that a day on which 2:30 does not exist has its run too; one that comes twice has one. The
+ * jitter may change at any time: no moment has two runs or none for it.
  *
  * Whoever keeps it calls due_mend() whenever it looks at the clock, for that may have been set back: what lies more
  * than an hour ahead of it is then as if it had been now, so that the schedule goes on with its next moment. What lies
@@ -14,7 +15,7 @@
  */
 #include "common/calendar.h"
 
-#define DUE_NEVER INT64_MIN // as `last`
+#define DUE_NEVER INT64_MIN // as `last` and `covered`
 #define DUE_AHEAD 3600      // seconds; see above
 
 struct due {
@@ -22,12 +23,15 @@ struct due {
         const struct zone *zone;         // borrowed; that of calendar_zone()
         int64_t since;                   // created, resumed, or given another calendar: seconds since 1970 UTC
         int64_t last;                    // when this VM's last run began, whatever became of it; DUE_NEVER
+        int64_t covered;                 // the moments up to this one have had their run; DUE_NEVER
         uint32_t jitter;                 // seconds, of due_jitter()
         bool paused;
         bool running; // its last run has not ended
 };
 
 bool due_mend(struct due *due, int64_t now); // true: something has changed and is to be stored
+// A run begins: `last` and `covered` are to be stored, together.
+void due_begin(struct due *due, int64_t now);
 // When the next run begins, or should have begun. INT64_MAX: never, or paused.
 int64_t due_next(const struct due *due);
 bool due_is(const struct due *due, int64_t now);           // begin it

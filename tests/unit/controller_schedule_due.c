@@ -33,7 +33,8 @@ static void schedule(const char *text) {
 static int set_up(void **state) {
         (void) state;
         schedule("22:30");
-        due = (struct due){.calendar = &calendar, .since = utc(2026, 11, 22, 11, 0), .last = DUE_NEVER};
+        due = (struct due){
+                .calendar = &calendar, .since = utc(2026, 11, 22, 11, 0), .last = DUE_NEVER, .covered = DUE_NEVER};
         int r = zone_open("Europe/Paris", &zone, NULL);
         due.zone = zone;
         return r;
@@ -51,7 +52,7 @@ static unsigned runs_until(int64_t from, int64_t until, int64_t every) {
         for (int64_t now = from; now < until; now += every) {
                 due_mend(&due, now);
                 if (due_is(&due, now)) {
-                        due.last = now;
+                        due_begin(&due, now);
                         runs++;
                 }
         }
@@ -71,7 +72,7 @@ static void the_first_run_comes_after_its_creation(void **state) {
 static void a_run_that_has_begun_is_due_no_more(void **state) {
         int64_t first = utc(2026, 11, 22, 21, 30);
         (void) state;
-        due.last = first + 2;
+        due_begin(&due, first + 2);
         assert_false(due_is(&due, first + 3));
         assert_int_equal(due_next(&due), first + DAY);
         assert_int_equal(due_following(&due, first + DAY), first + 2 * DAY);
@@ -90,7 +91,7 @@ static void fault_37_a_run_that_was_missed_is_caught_up_once(void **state) {
 static void fault_37_none_begins_on_top_of_another(void **state) {
         int64_t first = utc(2026, 11, 22, 21, 30);
         (void) state;
-        due.last = first;
+        due_begin(&due, first);
         due.running = true; // and takes two days and more
         assert_false(due_is(&due, first + 2 * DAY + HOUR));
         due.running = false;
@@ -100,14 +101,14 @@ static void fault_37_none_begins_on_top_of_another(void **state) {
 static void a_run_out_of_turn_takes_no_other_ones_place(void **state) {
         int64_t first = utc(2026, 11, 22, 21, 30);
         (void) state;
-        due.last = first - HOUR;
+        due_begin(&due, first - HOUR);
         assert_int_equal(due_next(&due), first);
 }
 
 static void what_passes_while_it_is_paused_is_not_missed(void **state) {
         int64_t first = utc(2026, 11, 22, 21, 30);
         (void) state;
-        due.last = first;
+        due_begin(&due, first);
         due.paused = true;
         assert_true(due_next(&due) == INT64_MAX);
         assert_false(due_is(&due, first + 5 * DAY));
@@ -152,6 +153,30 @@ static void a_moment_before_its_creation_is_not_brought_back_by_jitter(void **st
         assert_int_equal(due_next(&due), utc(2026, 11, 23, 12, 0));
 }
 
+static void a_jitter_that_grows_repeats_no_run(void **state) {
+        int64_t first = utc(2026, 11, 22, 21, 30);
+        (void) state;
+        due.jitter = 600;
+        assert_int_equal(runs_until(due.since, first + HOUR, 60), 1);
+        due.jitter = 2 * HOUR;
+        assert_int_equal(runs_until(first + HOUR, first + DAY, 60), 0);
+        assert_int_equal(due_next(&due), first + DAY + 2 * HOUR);
+        due_begin(&due, first + HOUR); // out of turn, and within the jitter after what has had its run
+        assert_int_equal(due_next(&due), first + DAY + 2 * HOUR);
+}
+
+static void a_jitter_that_shrinks_repeats_no_run_and_passes_over_none(void **state) {
+        int64_t first = utc(2026, 11, 22, 11, 15), now = first + 50 * 60;
+        (void) state;
+        schedule("*:0/15");
+        due.jitter = 50 * 60;
+        assert_int_equal(runs_until(due.since, now + 1, 60), 1);
+        due.jitter = 0;
+        assert_int_equal(due_next(&due), first + 15 * 60); // it and two more are one run
+        assert_int_equal(runs_until(now + 1, first + HOUR, 1), 1);
+        assert_int_equal(due_next(&due), first + HOUR);
+}
+
 static void jitter_follows_from_the_ids_alone(void **state) {
         (void) state;
         assert_int_equal(due_jitter("nightly", "6d0f3f0e-8a34-4a6b-9d2c-1f2b3c4d5e6f", 3600), 2688);
@@ -182,12 +207,12 @@ static void fault_36_a_day_on_which_summer_time_begins_or_ends_has_one_run(void 
         static const char *const times[] = {"01:30", "02:00", "02:30", "03:00", "03:30"};
         for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
                 schedule(times[i]);
-                due.last = DUE_NEVER;
+                due.last = due.covered = DUE_NEVER;
                 due.since = utc(2026, 3, 28, 11, 0); // the clock is set at 1:00 UTC on the 29th
                 assert_int_equal(runs_until(due.since, due.since + DAY, 300), 1);
                 assert_int_equal(runs_until(due.since + DAY, due.since + 2 * DAY, 300), 1);
                 due.since = utc(2026, 10, 24, 11, 0); // and on the 25th
-                due.last = DUE_NEVER;
+                due.last = due.covered = DUE_NEVER;
                 assert_int_equal(runs_until(due.since, due.since + DAY, 300), 1);
                 assert_int_equal(runs_until(due.since + DAY, due.since + 2 * DAY, 300), 1);
         }
@@ -198,7 +223,7 @@ static void fault_36_a_time_that_does_not_exist_is_made_up_when_the_clock_skips_
         schedule("02:30");
         due.since = utc(2026, 3, 28, 11, 0);
         assert_int_equal(due_next(&due), utc(2026, 3, 29, 1, 0));
-        due.last = utc(2026, 3, 29, 1, 0);
+        due_begin(&due, utc(2026, 3, 29, 1, 0));
         assert_int_equal(due_next(&due), utc(2026, 3, 30, 0, 30));
 }
 
@@ -209,31 +234,32 @@ static void fault_36_jitter_over_the_turn_makes_no_second_run(void **state) {
         due.since = utc(2026, 3, 27, 11, 0);
         assert_int_equal(runs_until(due.since, due.since + 4 * DAY, 60), 4);
         due.since = utc(2026, 10, 23, 11, 0);
-        due.last = DUE_NEVER;
+        due.last = due.covered = DUE_NEVER;
         assert_int_equal(runs_until(due.since, due.since + 4 * DAY, 60), 4);
 }
 
 static void fault_35_a_clock_that_jumps_forwards_makes_one_run(void **state) {
         int64_t first = utc(2026, 11, 22, 21, 30);
         (void) state;
-        due.last = first;
+        due_begin(&due, first);
         assert_int_equal(runs_until(first + YEAR, first + YEAR + 10 * HOUR, 60), 1);
 }
 
 static void fault_35_a_clock_that_jumps_back_stops_no_schedule(void **state) {
         int64_t first = utc(2026, 11, 22, 21, 30), now = first - YEAR + HOUR;
         (void) state;
-        due.last = first;
         due.jitter = 600;
+        due_begin(&due, first);
         assert_int_equal(runs_until(now, now + 5 * DAY, 60), 5);
-        due.last = DUE_NEVER; // created in what is the future now
+        due.last = due.covered = DUE_NEVER;
+        due.since = first; // created in what is the future now
         assert_int_equal(runs_until(now, now + 5 * DAY, 60), 5);
 }
 
 static void fault_35_what_is_mended_is_to_be_stored(void **state) {
         int64_t first = utc(2026, 11, 22, 21, 30);
         (void) state;
-        due.last = first;
+        due_begin(&due, first);
         assert_false(due_mend(&due, first));
         assert_false(due_mend(&due, first - HOUR));
         assert_int_equal(due.last, first);
@@ -242,12 +268,22 @@ static void fault_35_what_is_mended_is_to_be_stored(void **state) {
         assert_false(due_mend(&due, first - HOUR - 1));
         assert_true(due_mend(&due, due.since - YEAR));
         assert_int_equal(due.since, due.last);
+        assert_int_equal(due.since, due.covered);
+}
+
+static void fault_35_a_clock_that_is_set_back_by_less_than_the_jitter_repeats_no_run(void **state) {
+        int64_t first = utc(2026, 11, 22, 21, 30);
+        (void) state;
+        due.jitter = 2 * HOUR;
+        assert_int_equal(runs_until(due.since, first + 2 * HOUR + 60, 60), 1);
+        assert_int_equal(runs_until(first + HOUR / 2, first + DAY + 2 * HOUR, 60), 0);
+        assert_int_equal(due_next(&due), first + DAY + 2 * HOUR);
 }
 
 static void fault_35_a_clock_that_is_set_right_repeats_no_run(void **state) {
         int64_t first = utc(2026, 11, 22, 21, 30);
         (void) state;
-        due.last = first + 5;
+        due_begin(&due, first + 5);
         assert_int_equal(runs_until(first - 40 * 60, first + HOUR, 5), 0);
         assert_int_equal(due_next(&due), first + DAY);
 }
@@ -265,6 +301,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(no_run_is_lost_to_jitter_beyond_the_next_moment, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_moment_before_its_creation_is_not_brought_back_by_jitter, set_up,
                                                 tear_down),
+                cmocka_unit_test_setup_teardown(a_jitter_that_grows_repeats_no_run, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_jitter_that_shrinks_repeats_no_run_and_passes_over_none, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(jitter_follows_from_the_ids_alone, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(jitter_fills_its_window_evenly, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(fault_36_a_day_on_which_summer_time_begins_or_ends_has_one_run, set_up,
@@ -276,6 +315,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(fault_35_a_clock_that_jumps_back_stops_no_schedule, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(fault_35_what_is_mended_is_to_be_stored, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(fault_35_a_clock_that_is_set_right_repeats_no_run, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(
+                        fault_35_a_clock_that_is_set_back_by_less_than_the_jitter_repeats_no_run, set_up, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
