@@ -11,6 +11,7 @@
 #include "common/zone_names.h"
 #include "common/zone_rule.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
@@ -120,8 +121,14 @@ static int no_such(const char *name, struct error *err) {
         return -1;
 }
 
+static bool is_missing(int errno_value) {
+        return errno_value == ENOENT || errno_value == ENOTDIR || errno_value == ELOOP;
+}
+
 static int read_file(const char *name, struct zone *zone, struct error *err) {
         _cleanup_(close_p) int root = open(ZONE_DIRECTORY, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (root < 0 && !is_missing(errno))
+                return error_errno(err, errno, "time zone %s: %s", name, ZONE_DIRECTORY);
         if (root < 0) {
                 error_set(err, ERROR_NOT_FOUND, "no such time zone: %s: there is no %s", name, ZONE_DIRECTORY);
                 error_hint(err, "apt install tzdata, on the controller");
@@ -129,12 +136,19 @@ static int read_file(const char *name, struct zone *zone, struct error *err) {
         }
         _cleanup_(close_p) int fd = openat(root, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         if (fd < 0)
-                return no_such(name, err);
+                return is_missing(errno) ? no_such(name, err)
+                                         : error_errno(err, errno, "time zone %s: %s/%s", name, ZONE_DIRECTORY, name);
         _cleanup_(buffer_fini) struct buffer content;
         buffer_init(&content, FILE_MAX);
-        if (file_read_fd(fd, name, FILE_MAX, &content, NULL) < 0 || !read_zone(content.data, content.length, zone))
-                return no_such(name, err);
-        return 0;
+        struct error failure = ERROR_INIT;
+        // Directories and what is too long are files of no zone.
+        if (file_read_fd(fd, name, FILE_MAX, &content, &failure) < 0 && failure.code != ERROR_INVALID &&
+            failure.code != ERROR_TOO_LARGE) {
+                if (err)
+                        *err = failure;
+                return error_prefix(err, "time zone");
+        }
+        return read_zone(content.data, content.length, zone) ? 0 : no_such(name, err);
 }
 
 int zone_open(const char *name, struct zone **ret, struct error *err) {

@@ -11,7 +11,7 @@
 
 struct zone;
 // "" and "UTC" need no file. ERROR_INVALID for what is no name, ERROR_NOT_FOUND "no such time zone" with the nearest
-// names as hints.
+// names as hints; other codes when the database cannot be read.
 int zone_open(const char *name, struct zone **ret, struct error *err);
 void zone_free(struct zone *zone);
 int32_t zone_offset(const struct zone *zone, int64_t at); // seconds east of UTC at that moment

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include "common/zone.h"
 #include "scratch.h"
+#include <sys/resource.h>
 #include <time.h>
 
 #define DAY 86400
@@ -109,6 +110,31 @@ static void fault_48_a_name_does_not_lead_out_of_the_database(void **state) {
                     "timedatectl list-timezones");
 }
 
+// As with the controller's descriptors used up: the first that is opened has no room, or the second.
+static void a_database_that_cannot_be_read_is_not_taken_for_one_without_the_zone(void **state) {
+        static const char *const messages[] = {
+                "time zone Europe/Paris: /usr/share/zoneinfo: Too many open files",
+                "time zone Europe/Paris: /usr/share/zoneinfo/Europe/Paris: Too many open files"};
+        struct rlimit limit, least;
+        (void) state;
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                struct error err = ERROR_INIT;
+                struct zone *zone = NULL;
+                int free_fd = dup(0);
+                close(free_fd);
+                least = limit;
+                least.rlim_cur = (rlim_t) free_fd + i;
+                assert_int_equal(setrlimit(RLIMIT_NOFILE, &least), 0);
+                int r = zone_open("Europe/Paris", &zone, &err);
+                assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+                assert_int_equal(r, -1);
+                assert_string_equal(err.message, messages[i]);
+                assert_int_equal(err.code, ERROR_IO);
+                assert_int_equal(err.n_hints, 0);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(offsets_are_those_of_the_c_library),
@@ -116,6 +142,7 @@ int main(void) {
                 cmocka_unit_test(a_change_is_where_the_offset_changes),
                 cmocka_unit_test(a_name_that_does_not_exist_is_refused_with_the_nearest),
                 cmocka_unit_test(fault_48_a_name_does_not_lead_out_of_the_database),
+                cmocka_unit_test(a_database_that_cannot_be_read_is_not_taken_for_one_without_the_zone),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
