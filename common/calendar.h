@@ -10,7 +10,7 @@
  * Each of the numbers is *, or a list of FIRST, FIRST/STEP, FIRST..LAST and FIRST..LAST/STEP; "~" before the days
  * counts them from the end of the month. What is left out is any day, and midnight. What systemd takes is taken here
  * and means the same, but for two things: seconds have no fractions, and a zone has a name of the tz database and no
- * abbreviation. tests/unit/common_calendar.c asks systemd.
+ * abbreviation. tests/unit/common_calendar_systemd.c asks systemd.
  */
 #include "common/zone.h"
 #include <stdbool.h>

@@ -127,7 +127,7 @@ static void compare_normal(const char *text, const struct answer *answer) {
 
 // What the clock shows twice systemd may mean the second time, when it comes there from afar.
 static bool is_shown_again(const struct zone *zone, int64_t first, int64_t second) {
-        return second - first == zone_offset(zone, first) - zone_offset(zone, second);
+        return second > first && second - first == zone_offset(zone, first) - zone_offset(zone, second);
 }
 
 static void compare_moments(const char *text, const char *zone_name, int64_t base, const struct answer *answer) {
