@@ -14,6 +14,7 @@
 #include "controller/report/secret.h"
 #include <assert.h>
 #include <string.h>
+#include <strings.h>
 
 #define SCHEMES    "smtp,smtps"
 #define TRIES      5u // of timeout_ms each, for all recipients together
@@ -47,7 +48,7 @@ int mail_server_check(const struct mail_server *server, struct error *err) {
         }
         if (!server->user != !server->password_file)
                 return error_set(err, ERROR_INVALID, "mail_user and mail_password_file go together");
-        if (server->user && !server->starttls && strncmp(server->url, "smtps:", 6) != 0) {
+        if (server->user && !server->starttls && strncasecmp(server->url, "smtps:", 6) != 0) {
                 error_set(err, ERROR_INVALID, "mail_user wants TLS: the password would pass in clear");
                 error_hint(err, "mail_starttls: true, or mail_server: smtps://...");
                 return -1;
@@ -159,21 +160,24 @@ static int on_talk(CURL *easy, curl_infotype type, char *line, size_t length, vo
 // ---- one try
 
 static const char *hint_of(enum stage stage, long code) {
+        static const char too_large[] = "the server takes no mail of this size";
         switch (stage) {
         case STAGE_CONNECT:
         case STAGE_GREET:
                 return code >= 400 ? "the server takes no mail from this machine now: ask whoever runs it" : NULL;
         case STAGE_STARTTLS:
-                return "mail_starttls: false sends in clear; or take the port that offers TLS";
+                return "the server has trouble with its TLS: ask whoever runs it, or take its port for smtps://";
         case STAGE_LOGIN:
                 return "are mail_user and the password in mail_password_file right?";
         case STAGE_SENDER:
+                if (code == 552)
+                        return too_large;
                 return code == 530 || code == 550 ? "does the server want mail_user, or another mail_from?"
                                                   : "is the address in mail_from one that the server lets us use?";
         case STAGE_RECIPIENT:
                 return "is the address in mail_to right, and does the server pass mail on to it for us?";
         case STAGE_CONTENT:
-                return code == 552 ? "the server takes no mail of this size" : NULL;
+                return code == 552 ? too_large : NULL;
         }
         return NULL;
 }
@@ -182,17 +186,18 @@ static const char *hint_of(enum stage stage, long code) {
 static void describe(struct mail_private *own, CURLcode code, long answer, struct error *err) {
         static const char *const done[] = {"connecting", "greeting",      "STARTTLS",   "logging in",
                                            "the sender", "the recipient", "the content"};
+        static const enum error_code codes[] = {ERROR_REFUSED, ERROR_REFUSED, ERROR_TLS,    ERROR_DENIED,
+                                                ERROR_REFUSED, ERROR_REFUSED, ERROR_REFUSED};
         const char *hint = hint_of(own->stage, answer);
-        if (code == CURLE_USE_SSL_FAILED) {
+        if (code == CURLE_USE_SSL_FAILED && own->stage < STAGE_STARTTLS) {
                 error_set(err, ERROR_TLS, "%s: the server offers no STARTTLS", own->peer);
-                error_hint(err, "%s", hint_of(STAGE_STARTTLS, 0));
+                error_hint(err, "mail_starttls: false sends in clear; or take the port that offers TLS");
         } else if (code == CURLE_LOGIN_DENIED && !(answer >= 400 && own->stage == STAGE_LOGIN)) {
                 error_set(err, ERROR_DENIED, "%s: the server offers no way to log in that we use (PLAIN, LOGIN)",
                           own->peer);
-        } else if (answer >= 400 && own->answer[0] && code != CURLE_OPERATION_TIMEDOUT &&
-                   code != CURLE_ABORTED_BY_CALLBACK) {
-                error_set(err, own->stage == STAGE_LOGIN ? ERROR_DENIED : ERROR_REFUSED,
-                          "%s: %s: the server answers \"%s\"", own->peer, done[own->stage], own->answer);
+        } else if (answer >= 400 && code != CURLE_OPERATION_TIMEDOUT && code != CURLE_ABORTED_BY_CALLBACK) {
+                error_set(err, codes[own->stage], "%s: %s: the server answers \"%s\"", own->peer, done[own->stage],
+                          own->answer);
                 if (hint)
                         error_hint(err, "%s", hint);
         } else {
@@ -200,6 +205,25 @@ static void describe(struct mail_private *own, CURLcode code, long answer, struc
                 if (own->stage != STAGE_CONNECT)
                         error_prefix(err, "%s", done[own->stage]);
         }
+}
+
+// The number of an answer that was heard to its end; 0: of none. "550-" is followed by more.
+static long answered(const struct mail_private *own) {
+        char *end;
+        long answer = strtol(own->answer, &end, 10);
+        return end == own->answer + 3 && (*end == ' ' || *end == '\0') ? answer : 0;
+}
+
+// Only what was said about this mail is final. That we are not welcome, may not log in or may not use this sender or
+// this server (5.7.*, RFC 3463) can be mended without it.
+static bool is_final(const struct mail_private *own, CURLcode code, long answer) {
+        if (code == CURLE_OPERATION_TIMEDOUT || code == CURLE_ABORTED_BY_CALLBACK || answer < 500 || answer == 530)
+                return false;
+        if (own->stage == STAGE_SENDER)
+                return answer == 552; // too large
+        if (own->stage == STAGE_RECIPIENT)
+                return strncmp(own->answer + 3, " 5.7.", 5) != 0;
+        return own->stage == STAGE_CONTENT;
 }
 
 static void attempt(struct mail_private *own, struct mail_recipient *recipient, uint64_t left_ms, bool last) {
@@ -224,11 +248,8 @@ static void attempt(struct mail_private *own, struct mail_recipient *recipient, 
                 recipient->outcome = OUTCOME_DONE;
                 return;
         }
-        // Only what was said about this mail is final. That we are not welcome or may not log in can be mended without
-        // it.
-        long answer = strtol(own->answer, NULL, 10);
-        bool said = answer >= 500 && answer != 530 && own->stage >= STAGE_SENDER;
-        recipient->outcome = said && code != CURLE_ABORTED_BY_CALLBACK ? OUTCOME_NEVER : OUTCOME_LATER;
+        long answer = answered(own);
+        recipient->outcome = is_final(own, code, answer) ? OUTCOME_NEVER : OUTCOME_LATER;
         describe(own, code, answer, &recipient->error);
 }
 
@@ -294,12 +315,16 @@ int mail_send(struct mail *mail, struct error *err) {
         if (prepare(own, &failure) < 0)
                 fail_from(mail, 0, &failure);
         for (unsigned i = 0; failure.code == ERROR_NONE && i < mail->n; i++) {
+                if (atomic_load(&own->cancelled)) {
+                        transport_error(&own->transport, CURLE_ABORTED_BY_CALLBACK, own->peer, &failure);
+                        fail_from(mail, i, &failure);
+                        break;
+                }
                 // With no time left the try fails as it should, and the connection is closed.
                 uint64_t now = clock_ms(&system_clock);
                 attempt(own, &mail->recipients[i], now < deadline ? deadline - now : 1, i + 1 == mail->n);
                 // Where the server did not let us begin, it would not for the others.
-                if (mail->recipients[i].outcome != OUTCOME_DONE &&
-                    (own->stage < STAGE_SENDER || atomic_load(&own->cancelled))) {
+                if (mail->recipients[i].outcome != OUTCOME_DONE && own->stage < STAGE_SENDER) {
                         failure = mail->recipients[i].error;
                         fail_from(mail, i, &failure);
                 }

@@ -18,6 +18,11 @@ void secret_fini(struct buffer *secret) {
 static int open_private(const char *path, int *ret_fd, struct error *err) {
         struct stat stat;
         _cleanup_(close_p) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0 && errno == ELOOP) {
+                error_set(err, ERROR_INVALID, "%s: is a symbolic link", path);
+                error_hint(err, "name the file to which it leads in controller.yaml");
+                return -1;
+        }
         if (fd < 0 || fstat(fd, &stat) < 0) {
                 error_errno(err, errno, "%s", path);
                 error_hint(err, "the controller's user must be able to read it: chown root:drover %s; chmod 640 %s",

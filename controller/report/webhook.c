@@ -149,17 +149,24 @@ static int set_headers(struct webhook_private *own, const char *signed_with, str
         return 0;
 }
 
-// 408, 425 and 429 say that it is too early or too much, and what begins with 5 that the other side is not well.
+static bool is_denied(long status) {
+        return status == 401 || status == 403 || status == 407;
+}
+
+// 401, 403 and 407 can be mended by settings and secrets. 408, 425 and 429 say that it is too early or too much, and
+// what begins with 5 that the other side is not well.
 static enum outcome outcome_of(long status) {
         if (status >= 200 && status < 300)
                 return OUTCOME_DONE;
-        return status == 408 || status == 425 || status == 429 || status >= 500 ? OUTCOME_LATER : OUTCOME_NEVER;
+        bool later = is_denied(status) || status == 408 || status == 425 || status == 429 || status >= 500;
+        return later ? OUTCOME_LATER : OUTCOME_NEVER;
 }
 
+// A status decides, whatever becomes of the rest of the answer: posted again, the receiver would have it twice.
 static void judge(struct webhook *webhook, CURLcode code, long status) {
         const struct webhook_private *own = webhook->own;
         struct error *err = &webhook->error;
-        if (status < 200 || (code != CURLE_OK && code != CURLE_WRITE_ERROR && code != CURLE_PARTIAL_FILE)) {
+        if (status < 200) {
                 transport_error(&own->transport, code, own->peer, err);
                 error_prefix(err, "webhook");
                 return;
@@ -167,12 +174,14 @@ static void judge(struct webhook *webhook, CURLcode code, long status) {
         webhook->outcome = outcome_of(status);
         if (webhook->outcome == OUTCOME_DONE)
                 return;
-        error_set(err, status == 401 || status == 403 ? ERROR_DENIED : ERROR_REFUSED, "webhook %s: the answer is %ld",
-                  own->peer, status);
+        error_set(err, is_denied(status) ? ERROR_DENIED : ERROR_REFUSED, "webhook %s: the answer is %ld", own->peer,
+                  status);
         if (status >= 300 && status < 400)
                 error_hint(err, "redirections are not followed: put the URL to which it leads into controller.yaml");
         else if (status == 401 || status == 403)
                 error_hint(err, "does the receiver have the same secret, and the right time?");
+        else if (status == 407)
+                error_hint(err, "the proxy in the controller's environment wants a user and a password");
         else if (status == 404 || status == 405 || status == 410)
                 error_hint(err, "is the URL in controller.yaml right, and does it take a POST?");
 }

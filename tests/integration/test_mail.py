@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -63,6 +64,7 @@ class Desk:
 
     def __init__(self):
         self.mails, self.answers, self.sessions, self.users = [], {}, 0, []
+        self.offers, self.pause = [], 0
 
     def __call__(self, server, session, envelope, mechanism, data):
         self.users.append(data.login.decode())
@@ -74,15 +76,21 @@ class Desk:
             server.transport.abort()
             await asyncio.sleep(0)
             return "421 gone"
+        if answer == "half":
+            server.transport.write(b"550-5.1.1 no such user, and\r\n")
+            server.transport.close()
+            await asyncio.sleep(0)
+            return "421 gone"
         if answer == "hang":
             await asyncio.sleep(30)
+        await asyncio.sleep(self.pause)
         return answer
 
     async def handle_EHLO(self, server, session, envelope, hostname, responses):
         self.sessions += 1
         session.host_name = hostname
         answer = await self.act(server, "greet", None)
-        return [answer] if answer else responses
+        return [answer] if answer else responses[:1] + self.offers + responses[1:]
 
     async def handle_MAIL(self, server, session, envelope, address, options):
         answer = await self.act(server, "sender", "250 OK")
@@ -111,19 +119,14 @@ class Server(Controller):
 
     def __init__(self, desk, tls=None, **options):
         self.options = {"auth_require_tls": False, **options}
-        super().__init__(desk, hostname="127.0.0.1", port=free_port(), ssl_context=tls)
+        super().__init__(desk, hostname="127.0.0.1", port=0, ssl_context=tls)
 
     def factory(self):
         return SMTP(self.handler, authenticator=self.handler, **self.options)
 
     def _trigger_server(self):  # its own speaks to the port without TLS's certificates being known
+        self.port = self.server.sockets[0].getsockname()[1]
         socket.create_connection((self.hostname, self.port), 5).close()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -242,6 +245,16 @@ def test_a_mail_arrives_in_clear_only_when_told_so(serve, sender):
     assert_arrived(server.handler.mails[0], "one@example.org")
 
 
+def test_a_server_that_refuses_starttls_is_not_taken_for_one_without(serve, sender):
+    server = serve()
+    server.handler.offers = ["250-STARTTLS"]
+    error = f'smtp://localhost:{server.port}: STARTTLS: the server answers "454 TLS not available"'
+    assert sender.mail(server, ["one@example.org", "two@example.org"]) == [("later", error)] * 2
+    assert sender.result[0]["code"] == "tls"
+    assert sender.result[0]["hints"] == ["the server has trouble with its TLS: ask whoever runs it, or take its port for smtps://"]
+    assert server.handler.mails == []
+
+
 def test_several_recipients_are_served_over_one_connection(serve, sender, pki):
     server = starttls(serve, pki)
     people = ["one@example.org", "Two <two@example.org>", "three@example.org"]
@@ -300,17 +313,36 @@ def test_one_recipient_that_is_refused_does_not_stop_the_others(serve, sender, p
 
 @pytest.mark.parametrize("stage, name, hint", [
     ("sender", "the sender", "is the address in mail_from one that the server lets us use?"),
+    ("one@example.org", "the recipient", "is the address in mail_to right, and does the server pass mail on to it for us?"),
     ("content", "the content", None),
 ])
-@pytest.mark.parametrize("answer, outcome", [("451 4.7.1 greylisted", "later"), ("554 5.7.1 spam", "never")])
-def test_what_a_server_answers_decides_whether_to_try_again(serve, sender, pki, stage, name, hint, answer, outcome):
-    server = starttls(serve, pki)
+@pytest.mark.parametrize("answer, stages", [("451 4.7.1 greylisted", ()), ("554 5.7.1 relaying denied", ("content",)),
+                                            ("554 5.1.0 not this one", ("one@example.org", "content"))])
+def test_what_a_server_answers_decides_whether_to_try_again(serve, sender, pki, stage, name, hint, answer, stages):
+    server, outcome = starttls(serve, pki), "never" if stage in stages else "later"
     server.handler.answers = {stage: answer}
     url = f"smtp://localhost:{server.port}"
     assert sender.mail(server) == [(outcome, f'{url}: {name}: the server answers "{answer}"')]
     assert sender.result[0]["hints"] == ([hint] if hint else [])
     server.handler.answers = {}
     assert sender.mail(server) == [("done", "")]
+
+
+def test_a_mail_that_is_too_large_is_refused_before_it_is_sent(serve, sender, pki):
+    server = starttls(serve, pki, data_size_limit=1000)
+    (outcome, error), = sender.mail(server)
+    assert outcome == "never"
+    assert error.startswith(f'smtp://localhost:{server.port}: the sender: the server answers "552 ')
+    assert sender.result[0]["hints"] == ["the server takes no mail of this size"]
+
+
+def test_half_a_refusal_is_none(serve, sender, pki):
+    server = starttls(serve, pki)
+    server.handler.answers = {"gone@example.org": "half", "hung@example.org": "550-5.1.1 no such user, and"}
+    (gone, _), one, (hung, _) = sender.mail(server, ["gone@example.org", "one@example.org", "hung@example.org"], ms=2000)
+    assert (gone, sender.result[0]["code"]) == ("later", "unreachable")
+    assert one == ("done", "")
+    assert (hung, sender.result[2]["code"]) == ("later", "timeout")
 
 
 def test_a_server_that_greets_with_a_refusal_is_asked_again(sender):
@@ -361,6 +393,16 @@ def test_a_mail_can_be_cancelled(sender):
         began = time.monotonic()
         assert sender.mail(server, ms=60000, cancel=200) == [("later", f"smtp://localhost:{server.port}: cancelled")]
         assert time.monotonic() - began < 20
+
+
+def test_what_one_recipient_was_answered_is_not_told_of_those_that_a_cancel_left_out(serve, sender):
+    server = serve()
+    server.handler.pause = 0.3  # after the cancel, the answer to RCPT comes before libcurl looks up once a second
+    server.handler.answers = {"no@example.org": "550 5.1.1 no such user"}
+    no, other = sender.mail(server, ["no@example.org", "one@example.org"], ms=20000, cancel=700, mail_starttls=False)
+    assert no[0] == "never" or no[1].endswith("cancelled")
+    assert other == ("later", f"smtp://localhost:{server.port}: cancelled")
+    assert server.handler.mails == []
 
 
 def test_a_server_that_talks_without_end_is_left_in_time(sender):
@@ -420,6 +462,8 @@ class Receiver(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         self.port, self.posts = self.server_address[1], []
         self.status, self.headers, self.body, self.hang = 204, {}, b"", threading.Event()
+        self.cut = None  # "hang" or "reset": what becomes of the answer after its headers, and of 10 bytes without length
+        self.leave = threading.Event()
         self.hang.set()
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
@@ -434,6 +478,8 @@ class Receiver(http.server.ThreadingHTTPServer):
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True  # so that what was written is under way when the connection is reset
+
     def log_message(self, *_):
         pass
 
@@ -446,9 +492,22 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_response(self.server.status)
         for key, value in self.server.headers.items():
             self.send_header(key, value)
+        if self.server.cut:
+            return self.break_off(self.server.cut)
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         self.wfile.write(self.server.body)
+
+    def break_off(self, how):
+        if how == "hang":
+            self.send_header("Content-Length", "10")
+        self.end_headers()
+        if how == "hang":
+            self.server.leave.wait(30)
+            return
+        self.wfile.write(b"x" * 10)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())
 
     do_GET = do_POST
 
@@ -467,6 +526,7 @@ def receive():
     yield start
     for receiver, thread in running:
         receiver.hang.set()
+        receiver.leave.set()
         receiver.shutdown()
         thread.join()
         receiver.server_close()
@@ -501,8 +561,8 @@ def test_a_receiver_of_nobody_known_is_sent_nothing(receive, sender, pki):
     assert receiver.posts == []
 
 
-@pytest.mark.parametrize("status, outcome", [(200, "done"), (202, "done"), (400, "never"), (401, "never"), (404, "never"),
-                                             (408, "later"), (410, "never"), (425, "later"), (429, "later"), (500, "later"),
+@pytest.mark.parametrize("status, outcome", [(200, "done"), (202, "done"), (400, "never"), (401, "later"), (403, "later"), (404, "never"),
+                                             (407, "later"), (408, "later"), (410, "never"), (425, "later"), (429, "later"), (500, "later"),
                                              (503, "later")])
 def test_what_a_receiver_answers_decides_whether_to_try_again(receive, sender, status, outcome):
     receiver = receive()
@@ -536,6 +596,16 @@ def test_an_answer_without_end_is_not_read_to_it(receive, sender):
     assert sender.webhook(receiver.origin) == ("done", "")
     receiver.status = 500
     assert sender.webhook(receiver.origin) == ("later", f"webhook {receiver.origin}: the answer is 500")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("cut", ["hang", "reset"])
+def test_a_status_counts_whatever_becomes_of_what_follows(receive, sender, pki, cut, tls):
+    receiver = receive(server_context(pki) if tls else None)
+    receiver.status, receiver.cut = 200, cut
+    assert sender.webhook(receiver.origin, ms=2000) == ("done", "")
+    receiver.status = 404
+    assert sender.webhook(receiver.origin, ms=2000) == ("never", f"webhook {receiver.origin}: the answer is 404")
 
 
 def test_a_secret_that_all_may_read_is_not_used(receive, sender):

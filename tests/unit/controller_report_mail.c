@@ -40,6 +40,10 @@ static void odd_servers_are_refused_by_their_keys(void **state) {
                 mail_server_check(&(struct mail_server){.url = "smtps://[::1]:465", .user = "u", .password_file = "/p"},
                                   &err),
                 0);
+        assert_int_equal(
+                mail_server_check(&(struct mail_server){.url = "SMTPS://[::1]:465", .user = "u", .password_file = "/p"},
+                                  &err),
+                0);
 }
 
 static void who_cannot_be_reached_is_kept_for_later(void **state) {

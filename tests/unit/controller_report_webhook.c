@@ -98,6 +98,21 @@ static void a_secret_that_all_may_read_or_that_is_none_is_refused(void **state) 
         assert_int_equal(err.n_hints, 1);
 }
 
+static void a_secret_behind_a_symbolic_link_is_told_so(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        struct buffer secret;
+        char text[600];
+        buffer_init(&secret, SECRET_MAX);
+        scratch_write("secret", SECRET);
+        assert_int_equal(symlink("secret", scratch_path("link")), 0);
+        assert_int_equal(secret_read(scratch_path("link"), 16, &secret, &err), -1);
+        snprintf(text, sizeof(text), "%s: is a symbolic link", scratch_path("link"));
+        assert_error(err, ERROR_INVALID, text);
+        assert_string_equal(err.hints[0], "name the file to which it leads in controller.yaml");
+        assert_int_equal(err.n_hints, 1);
+}
+
 static void a_webhook_that_cannot_be_signed_is_not_sent_and_kept_for_later(void **state) {
         (void) state;
         struct error err = ERROR_INIT;
@@ -153,6 +168,8 @@ int main(void) {
                 cmocka_unit_test(odd_items_are_refused_and_their_urls_not_shown),
                 cmocka_unit_test_setup_teardown(a_secret_is_the_first_line_of_a_file, scratch_make, scratch_remove),
                 cmocka_unit_test_setup_teardown(a_secret_that_all_may_read_or_that_is_none_is_refused, scratch_make,
+                                                scratch_remove),
+                cmocka_unit_test_setup_teardown(a_secret_behind_a_symbolic_link_is_told_so, scratch_make,
                                                 scratch_remove),
                 cmocka_unit_test_setup_teardown(a_webhook_that_cannot_be_signed_is_not_sent_and_kept_for_later,
                                                 scratch_make, scratch_remove),
