@@ -216,6 +216,10 @@ static int remove_at(int parent, const char *name, unsigned depth, struct error 
         return 0;
 }
 
+int file_remove_at(int dir_fd, const char *name, struct error *err) {
+        return remove_at(dir_fd, name, 0, err);
+}
+
 int file_remove_tree(const char *path, struct error *err) {
         _cleanup_(close_p) int parent = -1;
         const char *name;

@@ -15,4 +15,5 @@ int file_write(const char *path, const void *bytes, size_t length, mode_t mode, 
 int file_make_directories(const char *path, mode_t mode, struct error *err);
 // For our own state directories; follows no links, at most 64 levels. What is not there counts as removed.
 int file_remove_tree(const char *path, struct error *err);
+int file_remove_at(int dir_fd, const char *name, struct error *err); // the same of a name in a directory
 int file_sync_directory(int dir_fd, struct error *err);

@@ -15,7 +15,7 @@
 #define FILTER_PAGE      99u // names on a page, but for the last page
 #define FILTER_LEAF_HEAD 10u
 #define FILTER_LEAF_MAX  (FILTER_LEAF_HEAD + (FILTER_PAGE * 97 + 7) / 8)
-#define FILTER_NAMES_MAX (1ull << 32)
+#define FILTER_NAMES_MAX (3ull << 30) // whose gaps are within 32 bits
 #define FILTER_BEGIN     UINT32_MAX
 
 struct filter_shape {

@@ -13,6 +13,8 @@
  *   - ERROR_CORRUPT, from any function: free it, index_clear(), open it again, and add every pack. ERROR_STALE: free
  *     it, open it again, and add what it does not know. Any other error of index_find() says nothing about the index,
  *     and nothing about the chunk.
+ *   - ERROR_IO that is still there after it was freed and opened again is treated as ERROR_CORRUPT is: what cannot be
+ *     read is not waited for either.
  *   - a pack is removed from the index and flushed before its file is unlinked.
  *
  * What callers must verify. Check sums find accidents and not a stranger who can write the directory. Before content
@@ -40,7 +42,7 @@ struct index_place {
         uint8_t place;
 };
 struct index_counts {
-        uint64_t records, gone;     // in segments, and how many of these belong to packs that were removed
+        uint64_t records, gone;     // in segments, and how many of these at most belong to packs that were removed
         uint32_t packs, segments;   //
         uint32_t table;             // names that are not flushed
         uint64_t bytes;             // in memory
@@ -53,6 +55,7 @@ struct index;
 // that knows nothing. table: names in memory before they are flushed, 0 for INDEX_TABLE.
 int index_open(int directory_fd, const uint8_t repository[16], uint32_t table, struct index **ret, struct error *err);
 void index_free(struct index *index); // what was not flushed is forgotten; NULL is fine
+// Whatever has the name of a file of the index goes, a directory with all that is in it.
 int index_clear(int directory_fd, struct error *err);
 
 // All that is in a pack, once; of a pack that it has, nothing happens. Flushes before when the table is full, and on

@@ -121,10 +121,13 @@ int index_manifest_read(struct index *index, struct index_manifest *ret, bool *r
                 *ret_there = false;
                 return 0;
         }
-        if (fd < 0 && errno == ELOOP)
-                return error_set(err, ERROR_CORRUPT, "index: " NAME ": expected a regular file");
-        if (fd < 0)
+        struct stat status = {0};
+        if (fd < 0 && errno != ELOOP && errno != ENXIO) // a link, a socket
                 return error_errno(err, errno, "index: open " NAME);
+        if (fd >= 0 && fstat(fd, &status) < 0)
+                return error_errno(err, errno, "index: open " NAME);
+        if (fd < 0 || !S_ISREG(status.st_mode))
+                return error_set(err, ERROR_CORRUPT, "index: " NAME ": expected a regular file");
         ssize_t n = pread(fd, &content, sizeof content, 0);
         if (n < 0)
                 return error_errno(err, errno, "index: read " NAME);
@@ -158,8 +161,8 @@ int index_manifest_sweep(int directory_fd, const struct index_manifest *manifest
         int result = 0;
         errno = 0;
         for (struct dirent *entry; result == 0 && (errno = 0, entry = readdir(directory));)
-                if (is_leftover(entry->d_name, manifest) && unlinkat(directory_fd, entry->d_name, 0) < 0)
-                        result = error_errno(err, errno, "index: remove %s", entry->d_name);
+                if (is_leftover(entry->d_name, manifest) && file_remove_at(directory_fd, entry->d_name, err) < 0)
+                        result = error_prefix(err, "index");
         if (result == 0 && errno != 0)
                 result = error_errno(err, errno, "index: list its files");
         closedir(directory);
@@ -167,8 +170,8 @@ int index_manifest_sweep(int directory_fd, const struct index_manifest *manifest
 }
 
 int index_clear(int directory_fd, struct error *err) {
-        if (unlinkat(directory_fd, NAME, 0) < 0 && errno != ENOENT)
-                return error_errno(err, errno, "index: remove " NAME);
+        if (file_remove_at(directory_fd, NAME, err) < 0)
+                return error_prefix(err, "index");
         if (file_sync_directory(directory_fd, err) < 0)
                 return error_prefix(err, "index");
         return index_manifest_sweep(directory_fd, NULL, err);

@@ -103,12 +103,19 @@ static struct segment_cursor *least(struct index_merge *merge) {
         return found;
 }
 
+// Of a pack that is gone as the log does not say yet, records stay: after a crash it is there again, and nobody tells
+// the index what is in it. Where all segments are merged, the log is written anew with them.
+static bool dropped(const struct index *index, const struct index_merge *merge, uint32_t number) {
+        return !index_packs_counts(&index->packs, number) &&
+               (merge->all || !index_packs_unlogged(&index->packs, number));
+}
+
 // A name in two packs stays in both: either may be removed first.
 static int take(struct index *index, struct index_merge *merge, const struct segment_record *record,
                 struct error *err) {
         bool again = merge->records > 0 && merge->last.pack == record->pack &&
                      chunk_name_equal(&merge->last.name, &record->name);
-        if (again || !index_packs_counts(&index->packs, record->pack))
+        if (again || dropped(index, merge, record->pack))
                 return 0;
         merge->last = *record;
         merge->records++;

@@ -66,6 +66,10 @@ bool index_packs_counts(const struct index_packs *packs, uint32_t number) {
                (packs->packs[number].state == INDEX_PACK_TABLE || packs->packs[number].state == INDEX_PACK_LIVE);
 }
 
+bool index_packs_unlogged(const struct index_packs *packs, uint32_t number) {
+        return number < packs->n && packs->packs[number].state == INDEX_PACK_GONE && packs->packs[number].unlogged;
+}
+
 bool index_packs_find(const struct index_packs *packs, const uint8_t id[16], uint32_t *ret_number) {
         if (packs->n_slots == 0)
                 return false;

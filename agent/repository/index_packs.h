@@ -29,7 +29,7 @@ struct index_packs {
         uint32_t n_slots, n_entered;
         uint64_t seed;
         uint32_t live;       // packs in TABLE and LIVE
-        uint64_t gone;       // records of packs that are GONE
+        uint64_t gone;       // records of packs that are GONE, at most: merges drop some before
         uint32_t generation; // of the log, 0: none yet
         uint32_t logged;     // entries in it
 };
@@ -37,7 +37,8 @@ void index_packs_init(struct index_packs *packs);
 void index_packs_fini(struct index_packs *packs);
 // The number of one in TABLE or LIVE.
 bool index_packs_find(const struct index_packs *packs, const uint8_t id[16], uint32_t *ret_number);
-bool index_packs_counts(const struct index_packs *packs, uint32_t number); // in TABLE or LIVE
+bool index_packs_counts(const struct index_packs *packs, uint32_t number);   // in TABLE or LIVE
+bool index_packs_unlogged(const struct index_packs *packs, uint32_t number); // GONE, and the log says LIVE
 // ERROR_TOO_LARGE: there are INDEX_PACKS_MAX.
 int index_packs_add(struct index_packs *packs, const uint8_t id[16], uint32_t entries, uint32_t *ret_number,
                     struct error *err);

@@ -33,11 +33,18 @@ void index_table_clear(struct index_table *table) {
         index_table_fini(table);
 }
 
-static void enter(struct index_table *table, uint32_t number) {
-        uint32_t slot = slot_of(table, &table->records[number].name);
-        while (table->slots[slot])
-                slot = (slot + 1) & (table->n_slots - 1);
+// false: a record of this name and pack is there. A pack that says one name a million times would else be a million
+// slots to pass for each of them.
+static bool enter(struct index_table *table, uint32_t number) {
+        const struct segment_record *record = &table->records[number];
+        uint32_t slot = slot_of(table, &record->name);
+        for (; table->slots[slot]; slot = (slot + 1) & (table->n_slots - 1)) {
+                const struct segment_record *other = &table->records[table->slots[slot] - 1];
+                if (other->pack == record->pack && chunk_name_equal(&other->name, &record->name))
+                        return false;
+        }
         table->slots[slot] = number + 1;
+        return true;
 }
 
 void index_table_reserve(struct index_table *table, uint32_t more) {
@@ -58,7 +65,8 @@ void index_table_reserve(struct index_table *table, uint32_t more) {
 
 void index_table_add(struct index_table *table, const struct segment_record *record) {
         table->records[table->n] = *record;
-        enter(table, table->n++);
+        if (enter(table, table->n))
+                table->n++;
 }
 
 const struct segment_record *index_table_find(const struct index_table *table, const struct chunk_name *name,

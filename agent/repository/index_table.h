@@ -11,7 +11,8 @@ struct index_table {
 void index_table_fini(struct index_table *table);
 void index_table_clear(struct index_table *table);
 void index_table_reserve(struct index_table *table, uint32_t more);
-void index_table_add(struct index_table *table, const struct segment_record *record); // after reserve
+// After reserve. Another one of the same name and pack is not kept.
+void index_table_add(struct index_table *table, const struct segment_record *record);
 // The first of this name that is wanted, or NULL.
 const struct segment_record *index_table_find(const struct index_table *table, const struct chunk_name *name,
                                               bool (*wanted)(void *context, const struct segment_record *record),

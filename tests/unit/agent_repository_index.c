@@ -244,7 +244,98 @@ static void numbers_of_packs_that_are_gone_are_given_again(void **state) {
         index_free(index);
 }
 
+static void a_name_that_a_pack_says_many_times_is_kept_once(void **state) {
+        (void) state;
+        struct error err = ERROR_INIT;
+        struct index_entry entries[EACH];
+        struct index_place place;
+        bool found = false;
+        uint8_t id[16];
+        struct index *index = open_index();
+        for (uint32_t i = 0; i < EACH; i++)
+                entries[i] = (struct index_entry){name_of(1), offset_of(2, 1), 1};
+        for (uint32_t pack = 2; pack < 4; pack++) {
+                id_of(pack, id);
+                assert_int_equal(index_add(index, id, entries, EACH, &err), 0);
+        }
+        assert_int_equal(index_count(index).table, 2); // once for each
+        assert_int_equal(index_flush(index, &err), 0);
+        assert_int_equal(index_count(index).records, 2);
+        id_of(2, id);
+        assert_true(index_remove_pack(index, id));
+        assert_int_equal(index_find(index, &entries[0].name, &found, &place, &err), 0);
+        id_of(3, id);
+        assert_true(found && memcmp(place.pack, id, 16) == 0 && place.offset == offset_of(2, 1));
+        index_free(index);
+}
+
 // ---- kills and failures
+// So large a pack that its segment is not merged with small ones.
+static void add_large(struct index *index) {
+        struct error err = ERROR_INIT;
+        uint32_t n = 20000;
+        uint8_t id[16];
+        id_of(PACKS, id);
+        _cleanup_(free_p) struct index_entry *entries = new_array(struct index_entry, n);
+        for (uint32_t i = 0; i < n; i++)
+                entries[i] = (struct index_entry){name_of(NAMES + i), i, 0};
+        assert_int_equal(index_add(index, id, entries, n, &err), 0);
+        assert_int_equal(index_flush(index, &err), 0);
+}
+
+static struct index *merged_some_after_removing(uint32_t removed, bool flush) {
+        struct error err = ERROR_INIT;
+        uint8_t id[16];
+        struct index *index = open_index();
+        add_large(index);
+        for (uint32_t pack = 0; pack < 4; pack++) {
+                assert_int_equal(add(index, pack, &err), 0);
+                assert_int_equal(index_flush(index, &err), 0);
+                present[pack] = true;
+        }
+        id_of(removed, id);
+        assert_true(index_remove_pack(index, id));
+        if (flush)
+                assert_int_equal(index_flush(index, &err), 0);
+        merge_all(index);
+        assert_int_equal(index_count(index).segments, 2); // not all were merged
+        return index;
+}
+
+static void fault_60_a_merge_forgets_nothing_of_a_removal_that_is_not_on_disk(void **state) {
+        (void) state;
+        uint8_t id[16];
+        model_make(15);
+        struct index *index = merged_some_after_removing(1, false);
+        present[1] = false;
+        check(index);
+        index_free(index); // as a crash would
+        index = open_index();
+        present[1] = true;
+        id_of(1, id);
+        assert_true(index_has_pack(index, id)); // so that nobody adds it
+        check(index);
+        index_free(index);
+}
+
+static void a_merge_drops_what_is_gone_on_disk(void **state) {
+        (void) state;
+        uint64_t records = 20000;
+        uint8_t id[16];
+        model_make(15);
+        struct index *index = merged_some_after_removing(1, true);
+        present[1] = false;
+        for (uint32_t name = 0; name < NAMES; name++)
+                records += (uint64_t) holds[0][name] + holds[2][name] + holds[3][name];
+        assert_int_equal(index_count(index).records, records);
+        index_free(index);
+        index = open_index();
+        id_of(1, id);
+        assert_false(index_has_pack(index, id));
+        check(index);
+        index_free(index);
+}
+
 static const char *const points[] = {"repository.index.before-log",     "repository.index.before-manifest",
                                      "repository.index.after-manifest", "repository.index.merge-begun",
                                      "repository.index.merge-end",      "repository.index.before-unlink"};
@@ -443,6 +534,42 @@ static void fault_22_60_what_is_cut_short_or_gone_is_found_and_made_again(void *
         }
 }
 
+static void put_strange(unsigned kind, const char *file) {
+        const char *path = scratch_path(file);
+        if (kind == 0) {
+                assert_int_equal(mkfifo(path, 0600), 0);
+        } else if (kind == 1) {
+                assert_int_equal(symlink("elsewhere", path), 0);
+        } else if (kind == 2) {
+                char inside[64];
+                snprintf(inside, sizeof inside, "%s/inside", file);
+                assert_int_equal(mkdir(path, 0700), 0);
+                scratch_write(inside, "something");
+        } else {
+                assert_int_equal(mknod(path, S_IFSOCK | 0600, 0), 0);
+        }
+}
+
+static void fault_60_what_is_no_file_in_the_place_of_one_is_cleared_away(void **state) {
+        (void) state;
+        char files[16][64];
+        make_for_damage(16);
+        unsigned n = list_files(files);
+        for (unsigned kind = 0; kind < 4; kind++) {
+                struct error err = ERROR_INIT;
+                struct index *index = NULL;
+                assert_int_equal(unlink(scratch_path("manifest")), 0);
+                put_strange(kind, "manifest");
+                put_strange(kind, "manifest.new");
+                put_strange(kind, "000000ff.records");
+                _cleanup_(close_p) int directory = open(scratch, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                assert_int_equal(index_open(directory, repository, TABLE, &index, &err), -1);
+                assert_error(err, ERROR_CORRUPT, "index: manifest: expected a regular file");
+                rebuild_and_check();
+                assert_int_equal(list_files(files), n);
+        }
+}
+
 static void an_index_of_another_repository_is_none_of_ours(void **state) {
         (void) state;
         static const uint8_t other[16] = {8};
@@ -489,7 +616,12 @@ static void fault_67_a_read_that_fails_is_not_called_corruption(void **state) {
 
 // ---- threads
 static atomic_bool ended;
-static atomic_uint answers;
+static atomic_uint answers, failures;
+
+static void *look_failed(const char *why) {
+        failures++;
+        return memory_string(why);
+}
 
 static void *look_on_and_on(void *argument) {
         struct index *index = argument;
@@ -500,9 +632,9 @@ static void *look_on_and_on(void *argument) {
                 struct error err = ERROR_INIT;
                 bool found = false;
                 if (index_find(index, &wanted, &found, &place, &err) < 0)
-                        return memory_string(err.message);
+                        return look_failed(err.message);
                 if (found && place.offset % NAMES % 16 != place.place)
-                        return memory_string("a wrong place");
+                        return look_failed("a wrong place");
                 index_count(index);
                 answers++;
         }
@@ -521,7 +653,7 @@ static void many_look_while_one_writes(void **state) {
                 assert_int_equal(pthread_create(&threads[i], NULL, look_on_and_on, index), 0);
         for (unsigned turn = 0; turn < 5; turn++)
                 assert_int_equal(work(index, &err), 0);
-        while (answers < 1000)
+        while (answers < 1000 && failures == 0)
                 usleep(1000);
         ended = true;
         for (unsigned i = 0; i < 3; i++) {
@@ -540,10 +672,14 @@ int main(void) {
                 SCRATCH_TEST(a_pack_that_is_added_twice_is_there_once),
                 SCRATCH_TEST(what_was_not_flushed_is_forgotten_by_whole_packs),
                 SCRATCH_TEST(numbers_of_packs_that_are_gone_are_given_again),
+                SCRATCH_TEST(a_name_that_a_pack_says_many_times_is_kept_once),
+                SCRATCH_TEST(fault_60_a_merge_forgets_nothing_of_a_removal_that_is_not_on_disk),
+                SCRATCH_TEST(a_merge_drops_what_is_gone_on_disk),
                 SCRATCH_TEST(fault_60_killed_at_any_step_it_is_whole_again),
                 SCRATCH_TEST(fault_19_after_a_failure_at_any_step_nothing_is_lost),
                 SCRATCH_TEST(fault_60_a_flipped_bit_is_found_and_never_a_wrong_place),
                 SCRATCH_TEST(fault_22_60_what_is_cut_short_or_gone_is_found_and_made_again),
+                SCRATCH_TEST(fault_60_what_is_no_file_in_the_place_of_one_is_cleared_away),
                 SCRATCH_TEST(an_index_of_another_repository_is_none_of_ours),
                 SCRATCH_TEST(fault_67_a_read_that_fails_is_not_called_corruption),
                 SCRATCH_TEST(many_look_while_one_writes),
