@@ -93,6 +93,7 @@ void pack_close(struct pack *pack) {
         free(pack->entries);
         free(pack->head);
         free(pack->trailer);
+        free(pack->rest);
         free(pack);
 }
 
@@ -105,6 +106,14 @@ uint64_t pack_bytes(const struct pack *pack) {
 }
 
 // ---- groups
+// Always ERROR_IO: that the file may not be read is no word about its content, and ERROR_DENIED is one about a key.
+static int unread(const struct pack *pack, uint64_t at, int why, struct error *err) {
+        error_errno(err, why, "pack %s: read at %" PRIu64, pack->hex, at);
+        if (err)
+                err->code = ERROR_IO;
+        return -1;
+}
+
 int pack_read_at(const struct pack *pack, uint8_t *bytes, size_t length, uint64_t offset, struct error *err) {
         uint64_t at = offset, end = offset + length;
         while (at < end) {
@@ -112,7 +121,7 @@ int pack_read_at(const struct pack *pack, uint8_t *bytes, size_t length, uint64_
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
-                        return error_errno(err, errno, "pack %s: read at %" PRIu64, pack->hex, at);
+                        return unread(pack, at, errno, err);
                 if (n == 0)
                         return error_set(err, ERROR_CORRUPT,
                                          "pack %s: ends at %" PRIu64 ", expected %" PRIu64 " or more", pack->hex, at,
@@ -158,8 +167,8 @@ static int check_place(const struct pack *pack, uint64_t offset, struct error *e
 }
 
 // No byte of a neighbour, which may be the one that cannot be read.
-static int read_header(const struct pack *pack, uint8_t *bytes, uint64_t offset, struct group_header *ret,
-                       struct error *err) {
+int pack_read_header(const struct pack *pack, uint8_t *bytes, uint64_t offset, struct group_header *ret,
+                     struct error *err) {
         uint64_t left = pack->bytes - offset;
         size_t n = left < GROUP_HEAD ? (size_t) left : GROUP_HEAD;
         if (pack_read_at(pack, bytes, n, offset, err) < 0)
@@ -188,7 +197,7 @@ int pack_read_bytes(const struct pack *pack, struct group_coder *coder, uint32_t
                 return -1;
         if (pack->has_trailer)
                 pack_header_of(pack, pack_group_at(pack, offset), &header);
-        else if (read_header(pack, bytes, offset, &header, err) < 0)
+        else if (pack_read_header(pack, bytes, offset, &header, err) < 0)
                 return -1;
         if (pack_read_at(pack, bytes, group_bytes(&header), offset, err) < 0)
                 return -1;
@@ -220,16 +229,39 @@ int pack_read_group(const struct pack *pack, struct group_coder *coder, uint32_t
         return 0;
 }
 
+// Nobody here can tell by a name. A check does, when what is damaged is the rest of the header, which the trailer says.
+static int salvage_by_check(const struct pack *pack, struct group_coder *coder, uint32_t offset,
+                            struct group_header *header, const struct group_seal *seal, struct group *ret,
+                            struct error *err) {
+        uint8_t *bytes = group_coder_bytes(coder), head[GROUP_HEAD];
+        size_t table = group_header_bytes(header);
+        if (pack_read_at(pack, head, sizeof head, offset, err) < 0 ||
+            pack_read_at(pack, bytes + table, header->stored, offset + table, err) < 0)
+                return -1;
+        header->check = bytes_get32(head + 12);
+        if (group_check(coder, header, bytes + table) != header->check) {
+                error_set(err, ERROR_DENIED,
+                          "its names are under a key, and without it nobody can say which are right");
+                return damaged(pack, offset, err);
+        }
+        group_header_write(header, bytes);
+        if (group_decode(coder, bytes, group_bytes(header), seal, ret, err) < 0)
+                return damaged(pack, offset, err);
+        return 0;
+}
+
 int pack_salvage_group(const struct pack *pack, struct group_coder *coder, uint32_t offset, const struct chunk_key *key,
-                       const struct group_seal *seal, struct group *ret, struct error *err) {
+                       bool unverified, const struct group_seal *seal, struct group *ret, struct error *err) {
         struct group_header header;
         uint8_t *bytes = group_coder_bytes(coder);
         if (check_place(pack, offset, err) < 0)
                 return -1;
         if (pack->has_trailer)
                 pack_header_of(pack, pack_group_at(pack, offset), &header);
-        else if (read_header(pack, bytes, offset, &header, err) < 0)
+        else if (pack_read_header(pack, bytes, offset, &header, err) < 0)
                 return -1;
+        if (unverified)
+                return salvage_by_check(pack, coder, offset, &header, seal, ret, err);
         if (pack_read_at(pack, bytes, header.stored, offset + group_header_bytes(&header), err) < 0)
                 return -1;
         if (group_salvage(coder, &header, bytes, key, seal, ret, err) < 0)

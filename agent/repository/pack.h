@@ -9,11 +9,12 @@
  */
 #include "agent/repository/group.h"
 
-#define PACK_ID     16
-#define PACK_ID_HEX 33            // with its NUL
-#define PACK_HEAD   24u           // where the first group begins
-#define PACK_FULL   (32ull << 20) // a writer has enough
-#define PACK_MAX    (64ull << 20) // no pack is longer
+#define PACK_ID          16
+#define PACK_ID_HEX      33            // with its NUL
+#define PACK_HEAD        24u           // where the first group begins
+#define PACK_FULL        (32ull << 20) // a writer has enough
+#define PACK_FULL_CHUNKS (1u << 16)    // so has one of so many chunks, which an index has to know at once
+#define PACK_MAX         (64ull << 20) // no pack is longer
 
 struct pack_id {
         uint8_t bytes[PACK_ID];
@@ -35,7 +36,7 @@ const struct pack_id *pack_writer_id(const struct pack_writer *writer); // rando
 int pack_writer_add(struct pack_writer *writer, const uint8_t *bytes, size_t length, uint32_t *ret_offset,
                     struct error *err);
 uint64_t pack_writer_size(const struct pack_writer *writer); // of the file, if it were closed now
-bool pack_writer_full(const struct pack_writer *writer);     // PACK_FULL is reached: close it
+bool pack_writer_full(const struct pack_writer *writer);     // PACK_FULL or PACK_FULL_CHUNKS is reached: close it
 // Writes the trailer, syncs, renames and syncs the directories. 0: it counts, and will be there after a crash. Failure:
 // nothing of it counts, even if the same could be tried again (fault 23). A pack without a group is refused.
 int pack_writer_close(struct pack_writer *writer, struct error *err);
@@ -51,10 +52,15 @@ const struct pack_id *pack_id_of(const struct pack *pack);
 uint64_t pack_bytes(const struct pack *pack); // when it was opened
 
 // Reads what is in it: from the trailer or, when that does not hold, from the groups as far as they go, of which only
-// those count whose check holds. Damage is no failure: pack_damage() tells of it.
+// those count whose check holds. Damage is no failure, nor is what cannot be read: pack_damage() and pack_unread() tell
+// of it, and the rest is there.
 int pack_load(struct pack *pack, struct group_coder *coder, struct error *err);
-// What is wrong with the head or the trailer of a pack that was loaded; NULL: nothing.
+// What is wrong with the head or the trailer of a pack that was loaded; NULL: nothing. ERROR_IO: it could not be read,
+// which is not called damage.
 const struct error *pack_damage(const struct pack *pack);
+// Something could not be read where it was looked for what is in the pack, which may pass: nothing follows from a group
+// that is not known, and whoever remembers what is in it opens it again later (fault 67).
+bool pack_unread(const struct pack *pack);
 bool pack_has_trailer(const struct pack *pack); // it holds, so that every group is known
 
 struct pack_entry {
@@ -80,8 +86,10 @@ int pack_read_group(const struct pack *pack, struct group_coder *coder, uint32_t
                     struct group *ret, struct error *err);
 // What can be had of a group that pack_read_group() found corrupt, by what the trailer says of it if the pack was
 // loaded and has one, and by the group's own header otherwise. Every chunk that is not bad is what its name says.
+// unverified: names are under a key that is not here. All of it is given if its check holds for what the trailer says,
+// and ERROR_DENIED if not: then nobody without the key can say more.
 int pack_salvage_group(const struct pack *pack, struct group_coder *coder, uint32_t offset, const struct chunk_key *key,
-                       const struct group_seal *seal, struct group *ret, struct error *err);
+                       bool unverified, const struct group_seal *seal, struct group *ret, struct error *err);
 // The bytes of a group that was found corrupt, for somebody who has its key and looks at the seal and the names: with
 // the header that the trailer says and a check that fits. ERROR_CORRUPT: there is no trailer that was loaded and holds.
 int pack_mend_bytes(const struct pack *pack, struct group_coder *coder, uint32_t offset, size_t *ret_length,
@@ -98,12 +106,13 @@ struct pack_finding {
         enum pack_part part;
         uint64_t offset;         // of the part, of the group for a chunk
         struct pack_entry entry; // of a chunk
-        // ERROR_CORRUPT: it is damaged. ERROR_DENIED: so is the group that it is in, which is sealed, so that nobody
-        // without its key can say more. ERROR_IO: it could not be read, which may pass.
+        // ERROR_CORRUPT: it is damaged. ERROR_DENIED: so is the group that it is in, which is sealed or has its names
+        // under a key, so that nobody without that can say more. ERROR_IO: it could not be read, which may pass.
         const struct error *why;
 };
 struct pack_check {
         const struct chunk_key *key;   // of names; NULL: the repository is not sealed, or there is no key
+        bool unverified;               // there is none of a sealed repository: by check sums only
         const struct group_seal *seal; // NULL: of a sealed group only its check is looked at
         void *context;
         // Before `bytes` are read: waits, to keep a rate, or fails to end the check. NULL: go on.
@@ -116,7 +125,7 @@ struct pack_checked {
         uint64_t chunks;   // that were looked at, of which
         uint64_t damaged;  // cannot be had
         uint64_t unread;   // could not be read
-        uint64_t unopened; // are sealed, so that their names were not looked at
+        uint64_t unopened; // are sealed, or named under a key that is not here: their names were not looked at
         uint64_t findings; // of all parts
 };
 // Reads all of a pack that was loaded, and goes on behind whatever is damaged. Fails when `before` does.

@@ -63,9 +63,11 @@ static void salvage(struct checking *checking, const struct place *place) {
         const struct pack_check *check = checking->check;
         struct error why = ERROR_INIT;
         struct group group;
-        if (pack_salvage_group(checking->pack, checking->coder, (uint32_t) place->offset, check->key, check->seal,
-                               &group, &why) < 0)
+        if (pack_salvage_group(checking->pack, checking->coder, (uint32_t) place->offset, check->key, check->unverified,
+                               check->seal, &group, &why) < 0)
                 lose_all(checking, place, &why);
+        else if (check->unverified)
+                checking->done.unopened += place->header.chunks;
         else
                 lose_bad(checking, place, group.bad);
 }
@@ -77,7 +79,10 @@ static int read_group(struct checking *checking, const struct place *place, stru
         checking->done.chunks += place->header.chunks;
         if (pack_read_group(checking->pack, checking->coder, (uint32_t) place->offset, checking->check->seal, &group,
                             &why) == 0) {
-                lose_bad(checking, place, group_verify(&group, checking->check->key));
+                if (checking->check->unverified)
+                        checking->done.unopened += place->header.chunks;
+                else
+                        lose_bad(checking, place, group_verify(&group, checking->check->key));
                 return 0;
         }
         switch (why.code) {
@@ -99,36 +104,28 @@ static int read_group(struct checking *checking, const struct place *place, stru
 }
 
 // What is known of the group that begins there: by the table or, of one whose check does not hold in a pack without a
-// trailer, by itself. 0: nothing, and the groups end here.
-static int find(struct checking *checking, uint64_t at, struct place *ret, struct error *err) {
+// trailer, by itself. false: nothing, and the groups end here.
+static bool find(struct checking *checking, uint64_t at, struct place *ret) {
         const struct pack *pack = checking->pack;
         const struct pack_group *group = pack_group_at(pack, at);
         struct error why = ERROR_INIT;
-        size_t length;
         *ret = (struct place){.offset = at};
         if (group) {
                 pack_header_of(pack, group, &ret->header);
-                return 1;
+                return true;
         }
-        if (pack_read_bytes(pack, checking->coder, (uint32_t) at, &length, &why) == 0 &&
-            group_read_header(group_coder_bytes(checking->coder), length, &ret->header, &why) == 0)
-                return 1;
-        if (why.code == ERROR_CORRUPT || why.code == ERROR_IO) {
-                tell(checking, PACK_PART_GROUP, at, NULL, &why);
-                return 0;
-        }
-        if (err)
-                *err = why;
-        return -1;
+        if (pack_read_header(pack, group_coder_bytes(checking->coder), at, &ret->header, &why) == 0)
+                return true;
+        tell(checking, PACK_PART_GROUP, at, NULL, &why);
+        return false;
 }
 
 static int check_groups(struct checking *checking, struct error *err) {
         const struct pack_check *check = checking->check;
         for (uint64_t at = PACK_HEAD; at < checking->pack->groups_end;) {
                 struct place place;
-                int is = find(checking, at, &place, err);
-                if (is <= 0)
-                        return is;
+                if (!find(checking, at, &place))
+                        return 0;
                 uint64_t bytes = group_bytes(&place.header);
                 if (check->before && check->before(check->context, bytes, err) < 0)
                         return -1;
@@ -149,6 +146,8 @@ int pack_check(const struct pack *pack, struct group_coder *coder, const struct 
                 tell(&checking, PACK_PART_TRAILER, pack->groups_end, NULL, pack->trailer);
         if (check_groups(&checking, err) < 0)
                 return -1;
+        if (pack->rest)
+                tell(&checking, PACK_PART_GROUP, pack->groups_end, NULL, pack->rest);
         *ret = checking.done;
         return 0;
 }

@@ -31,13 +31,17 @@ struct pack {
         struct pack_group *groups; // by offset
         struct group_entry *entries;
         uint32_t n_groups, n_entries;
-        bool loaded, has_trailer;
+        bool loaded, has_trailer, unread;
         struct error *head, *trailer; // what is wrong with them; NULL: nothing
+        struct error *rest;           // why groups could not be looked for behind groups_end; NULL: they could
         uint64_t groups_end;          // where the trailer begins, or where the groups that could be found end
 };
 
 // Exactly so many bytes. ERROR_IO: they cannot be read. ERROR_CORRUPT: the file ends before.
 int pack_read_at(const struct pack *pack, uint8_t *bytes, size_t length, uint64_t offset, struct error *err);
+// Of the group that begins there, by its own bytes; those of the header stand in `bytes` then, GROUP_BYTES_MAX.
+int pack_read_header(const struct pack *pack, uint8_t *bytes, uint64_t offset, struct group_header *ret,
+                     struct error *err);
 // From the table; its check is 0. What it says is within bounds.
 void pack_header_of(const struct pack *pack, const struct pack_group *group, struct group_header *ret);
 // The group that begins there; NULL: none that is known.

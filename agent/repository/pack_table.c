@@ -136,40 +136,41 @@ static int read_trailer(struct pack *pack, uint64_t *ret_at, struct error *err) 
 }
 
 // ---- by the groups
-// 1: the next one may begin at *ret_next. 0: here they end. A group whose check does not hold is passed over.
-static int scan_group(struct pack *pack, struct group_coder *coder, uint64_t at, struct table *table,
-                      uint64_t *ret_next, struct error *err) {
-        struct error why = ERROR_INIT;
-        size_t length;
-        if (at >= pack->bytes)
-                return 0;
-        if (pack_read_bytes(pack, coder, (uint32_t) at, &length, &why) < 0) {
-                if (why.code == ERROR_CORRUPT)
-                        return 0;
-                if (err)
-                        *err = why;
-                return -1;
-        }
-        struct group_header header;
-        const uint8_t *bytes = group_coder_bytes(coder);
-        if (group_read_header(bytes, length, &header, err) < 0)
-                return -1; // it was read a moment ago
-        if (group_check(coder, &header, bytes + group_header_bytes(&header)) == header.check)
-                note(table, at, &header);
-        *ret_next = at + length;
-        return 1;
+static struct error *copy_of(const struct error *why) {
+        struct error *copy = new (struct error);
+        *copy = *why;
+        return copy;
 }
 
-static int scan(struct pack *pack, struct group_coder *coder, struct error *err) {
-        _cleanup_(table_fini) struct table table = {0};
-        uint64_t at = PACK_HEAD;
-        int more;
-        while ((more = scan_group(pack, coder, at, &table, &at, err)) > 0)
-                ;
-        if (more < 0)
+// Where the next one may begin. A group whose check does not hold, or whose body cannot be read, is passed over. Fails
+// where none begins, or none that can be read.
+static int scan_group(struct pack *pack, struct group_coder *coder, uint64_t at, struct table *table,
+                      uint64_t *ret_next, struct error *err) {
+        struct group_header header;
+        struct error why = ERROR_INIT;
+        uint8_t *bytes = group_coder_bytes(coder);
+        if (pack_read_header(pack, bytes, at, &header, err) < 0)
                 return -1;
-        take(pack, &table, at);
+        uint8_t *body = bytes + group_header_bytes(&header);
+        if (pack_read_at(pack, body, header.stored, at + group_header_bytes(&header), &why) < 0)
+                pack->unread |= why.code == ERROR_IO;
+        else if (group_check(coder, &header, body) == header.check)
+                note(table, at, &header);
+        *ret_next = at + group_bytes(&header);
         return 0;
+}
+
+static void scan(struct pack *pack, struct group_coder *coder) {
+        _cleanup_(table_fini) struct table table = {0};
+        struct error why = ERROR_INIT;
+        uint64_t at = PACK_HEAD;
+        while (at < pack->bytes && scan_group(pack, coder, at, &table, &at, &why) == 0)
+                ;
+        if (why.code == ERROR_IO) {
+                pack->unread = true;
+                pack->rest = copy_of(&why);
+        }
+        take(pack, &table, at);
 }
 
 // ---- both
@@ -192,17 +193,19 @@ static int check_head(struct pack *pack, struct error *err) {
         return error_set(err, ERROR_CORRUPT, "says that it is pack %s", hex);
 }
 
-// Damage is kept; any other failure is one.
+// Damage is kept, and what could not be read, which pack_read_at() has said where; any other failure is one.
 static int keep(struct pack *pack, const struct error *why, struct error **where, const char *part, uint64_t at,
                 struct error *err) {
-        if (why->code != ERROR_CORRUPT) {
+        if (why->code != ERROR_CORRUPT && why->code != ERROR_IO) {
                 if (err)
                         *err = *why;
                 return -1;
         }
-        *where = new (struct error);
-        **where = *why;
-        error_prefix(*where, "pack %s: %s at %" PRIu64, pack->hex, part, at);
+        *where = copy_of(why);
+        if (why->code == ERROR_IO)
+                pack->unread = true;
+        else
+                error_prefix(*where, "pack %s: %s at %" PRIu64, pack->hex, part, at);
         return 0;
 }
 
@@ -217,14 +220,18 @@ int pack_load(struct pack *pack, struct group_coder *coder, struct error *err) {
         if (!pack->trailer && read_trailer(pack, &at, &why) < 0 &&
             keep(pack, &why, &pack->trailer, "trailer", at, err) < 0)
                 return -1;
-        if (!pack->has_trailer && scan(pack, coder, err) < 0)
-                return -1;
+        if (!pack->has_trailer)
+                scan(pack, coder);
         pack->loaded = true;
         return 0;
 }
 
 const struct error *pack_damage(const struct pack *pack) {
         return pack->head ? pack->head : pack->trailer;
+}
+
+bool pack_unread(const struct pack *pack) {
+        return pack->unread;
 }
 
 bool pack_has_trailer(const struct pack *pack) {

@@ -20,7 +20,7 @@ struct pack_writer {
         char name[PACK_FILE];
         uint64_t at;           // where the next group begins
         struct buffer trailer; // so far
-        uint32_t groups;
+        uint32_t groups, chunks;
         bool there;  // in incoming/
         bool failed; // what is on the disk is not known any more
 };
@@ -93,7 +93,7 @@ uint64_t pack_writer_size(const struct pack_writer *writer) {
 }
 
 bool pack_writer_full(const struct pack_writer *writer) {
-        return pack_writer_size(writer) >= PACK_FULL;
+        return pack_writer_size(writer) >= PACK_FULL || writer->chunks >= PACK_FULL_CHUNKS;
 }
 
 static int check_usable(struct pack_writer *writer, struct error *err) {
@@ -130,6 +130,7 @@ int pack_writer_add(struct pack_writer *writer, const uint8_t *bytes, size_t len
         *ret_offset = (uint32_t) writer->at;
         writer->at += length;
         writer->groups++;
+        writer->chunks += header.chunks;
         return 0;
 }
 
@@ -150,6 +151,15 @@ static int sync_file(struct pack_writer *writer, struct error *err) {
         return fsync(writer->fd) < 0 ? error_errno(err, errno, "fsync") : 0;
 }
 
+// NFS and a few others cannot refuse to replace. The id is random: nothing has its name.
+static int move(struct pack_writer *writer, int to) {
+        if (renameat2(writer->incoming, writer->name, to, writer->name, RENAME_NOREPLACE) == 0)
+                return 0;
+        if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
+                return -1;
+        return renameat(writer->incoming, writer->name, to, writer->name);
+}
+
 // By rename to its place. If that cannot be synced, it goes: it would count for some and not for others.
 static int publish(struct pack_writer *writer, struct error *err) {
         char directory[3] = {writer->hex[0], writer->hex[1]};
@@ -158,7 +168,7 @@ static int publish(struct pack_writer *writer, struct error *err) {
         _cleanup_(close_p) int fd = openat(writer->packs, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return error_errno(err, errno, "open the directory packs/%s", directory);
-        if (renameat2(writer->incoming, writer->name, fd, writer->name, RENAME_NOREPLACE) < 0)
+        if (move(writer, fd) < 0)
                 return error_errno(err, errno, "rename it into packs/%s", directory);
         writer->there = false;
         if (file_sync_directory(fd, err) == 0 && file_sync_directory(writer->packs, err) == 0)

@@ -100,7 +100,7 @@ static void walk(const struct pack *pack) {
                 if (pack_read_group(pack, coder, entry.offset, NULL, &group, NULL) == 0) {
                         group_verify(&group, NULL);
                         look_at(&group);
-                } else if (pack_salvage_group(pack, coder, entry.offset, NULL, NULL, &group, NULL) == 0) {
+                } else if (pack_salvage_group(pack, coder, entry.offset, NULL, false, NULL, &group, NULL) == 0) {
                         look_at(&group);
                 }
         }
@@ -117,7 +117,6 @@ static void fuzz_pack(uint8_t *bytes, size_t n, bool fitting) {
         struct pack_id id = {{0}};
         struct pack *pack = NULL;
         struct pack_checked done;
-        unsigned lost = 0;
         if (fitting)
                 fit_pack(bytes, n);
         if (n >= PACK_HEAD && bytes[8] & 1) // else it is another pack than the file's name says
@@ -125,12 +124,16 @@ static void fuzz_pack(uint8_t *bytes, size_t n, bool fitting) {
         int fd = memfd_create("pack", MFD_CLOEXEC);
         need(fd >= 0 && pwrite(fd, bytes, n, 0) == (ssize_t) n);
         need(pack_open_fd(fd, &id, &pack, NULL) == 0 && pack_load(pack, coder, NULL) == 0);
-        need(pack_has_trailer(pack) || pack_damage(pack));
+        need((pack_has_trailer(pack) || pack_damage(pack)) && !pack_unread(pack));
         walk(pack);
-        const struct pack_check check = {.context = &lost, .found = on_found};
-        need(pack_check(pack, coder, &check, &done, NULL) == 0);
-        need(done.damaged == lost && done.unread == 0 && done.damaged + done.unopened <= done.chunks);
-        need(done.bytes <= n && done.findings >= lost);
+        for (unsigned unverified = 0; unverified < 2; unverified++) {
+                unsigned lost = 0;
+                const struct pack_check check = {.unverified = unverified, .context = &lost, .found = on_found};
+                need(pack_check(pack, coder, &check, &done, NULL) == 0);
+                need(done.damaged == lost && done.unread == 0 && done.damaged + done.unopened <= done.chunks);
+                need(!unverified || done.damaged + done.unopened == done.chunks);
+                need(done.bytes <= n && done.findings >= lost);
+        }
         pack_close(pack);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * agent/repository/pack: a pack is there as a whole or not at all, and what is damaged in it is found and costs nothing
- * else. fsync and pread are this program's own, so that a test can make them fail.
+ * else. fsync, pread and renameat2 are this program's own, so that a test can make them fail.
  */
 #include "agent/repository/bytes.h"
 #include "agent/repository/pack.h"
@@ -29,6 +29,7 @@
 
 static int fsync_countdown = -1;
 static off_t unreadable = -1; // reading this byte fails
+static int unreadable_why = EIO, no_flags_why;
 
 int fsync(int fd) {
         if (fsync_countdown >= 0 && fsync_countdown-- == 0) {
@@ -40,10 +41,18 @@ int fsync(int fd) {
 
 ssize_t pread(int fd, void *bytes, size_t length, off_t offset) {
         if (unreadable >= offset && unreadable < offset + (off_t) length) {
-                errno = EIO;
+                errno = unreadable_why;
                 return -1;
         }
         return syscall(SYS_pread64, fd, bytes, length, offset);
+}
+
+int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
+        if (flags && no_flags_why) {
+                errno = no_flags_why;
+                return -1;
+        }
+        return (int) syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
 }
 
 static struct group_coder *coder;
@@ -62,6 +71,8 @@ static int begin(void **state) {
         coder = group_coder_new();
         fsync_countdown = -1;
         unreadable = -1;
+        unreadable_why = EIO;
+        no_flags_why = 0;
         for (unsigned i = 0; i < ALL; i++) {
                 memset(contents[i], (int) ('a' + i), EACH);
                 chunks[i] = (struct group_chunk){chunk_name_of(contents[i], EACH, NULL), contents[i], EACH};
@@ -183,16 +194,20 @@ static int before(void *context, uint64_t bytes, struct error *err) {
         return 0;
 }
 
-static struct pack_checked check(struct told *told) {
+static struct pack_checked check_by(bool unverified, struct told *told) {
         struct pack *pack = open_pack();
         struct pack_checked done = {0};
         struct error err = ERROR_INIT;
         *told = (struct told){.groups_left = 100};
-        const struct pack_check how = {.context = told, .found = on_found, .before = before};
+        const struct pack_check how = {.unverified = unverified, .context = told, .found = on_found, .before = before};
         if (pack_check(pack, coder, &how, &done, &err) < 0)
                 fail_msg("%s", err.message);
         pack_close(pack);
         return done;
+}
+
+static struct pack_checked check(struct told *told) {
+        return check_by(false, told);
 }
 
 // Every chunk that the pack gives, by its place; those that it cannot give are in the mask.
@@ -205,7 +220,7 @@ static unsigned lost(void) {
                 const uint8_t *bytes = NULL;
                 if (pack_read_group(pack, coder, offset, NULL, &group, NULL) == 0)
                         group_verify(&group, NULL);
-                else if (pack_salvage_group(pack, coder, offset, NULL, NULL, &group, NULL) < 0)
+                else if (pack_salvage_group(pack, coder, offset, NULL, false, NULL, &group, NULL) < 0)
                         group.bad = 0xffff, group.header.chunks = CHUNKS;
                 if ((bytes = group_chunk_at(&group, i % CHUNKS, &n)))
                         assert_memory_equal(bytes, contents[i], EACH);
@@ -289,6 +304,45 @@ static void a_writer_says_when_it_has_enough(void **state) {
         struct pack *pack = open_pack();
         assert_int_equal(listed(pack), 32 * GROUP_CHUNKS_MAX);
         pack_close(pack);
+}
+
+static void a_writer_has_enough_of_short_chunks_before_their_bytes_are_many(void **state) {
+        (void) state;
+        struct group_chunk chunk[GROUP_CHUNKS_MAX];
+        struct pack_writer *writer = writer_with(0);
+        const uint8_t *bytes;
+        uint32_t offset;
+        size_t n;
+        unsigned groups = 0;
+        for (unsigned i = 0; i < GROUP_CHUNKS_MAX; i++)
+                chunk[i] = chunks[0];
+        assert_int_equal(group_encode(coder, chunk, GROUP_CHUNKS_MAX, 1, NULL, &bytes, &n, NULL), 0);
+        for (; !pack_writer_full(writer); groups++)
+                assert_int_equal(pack_writer_add(writer, bytes, n, &offset, NULL), 0);
+        assert_int_equal(groups * GROUP_CHUNKS_MAX, 65536);
+        assert_int_equal(pack_writer_close(writer, NULL), 0);
+        pack_writer_free(writer);
+        struct pack *pack = open_pack();
+        assert_int_equal(listed(pack), 65536);
+        pack_close(pack);
+}
+
+static void a_file_system_that_cannot_refuse_to_replace_holds_packs(void **state) {
+        (void) state;
+        static const int whys[] = {EINVAL, ENOSYS, ENOTSUP};
+        for (unsigned i = 0; i < 3; i++) {
+                no_flags_why = whys[i];
+                write_pack();
+                assert_int_equal(entries("incoming"), 0);
+                assert_int_equal(lost(), 0);
+        }
+        struct error err = ERROR_INIT;
+        no_flags_why = EROFS;
+        struct pack_writer *writer = writer_with(1);
+        assert_int_equal(pack_writer_close(writer, &err), -1);
+        assert_int_equal(err.code, ERROR_IO);
+        pack_writer_free(writer);
+        assert_int_equal(entries("incoming"), 0);
 }
 
 static void what_is_no_group_or_no_pack_is_not_written(void **state) {
@@ -551,22 +605,31 @@ static void fault_67_a_read_error_is_not_called_damage(void **state) {
         char message[128];
         write_pack();
         static const off_t places[] = {3, ENDS, ENDS + 20};
-        for (unsigned i = 0; i < 3; i++) { // nothing is known of a pack that cannot be read
+        for (unsigned i = 0; i < 3; i++) {
                 assert_int_equal(pack_open(packs, &id, &pack, &err), 0);
                 unreadable = places[i];
-                assert_int_equal(pack_load(pack, coder, &err), -1);
+                assert_int_equal(pack_load(pack, coder, &err), 0);
                 snprintf(message, sizeof message, "pack %s: read at %u: Input/output error", hex, i ? ENDS : 0);
-                assert_error(err, ERROR_IO, message);
+                assert_non_null(pack_damage(pack));
+                assert_error(*pack_damage(pack), ERROR_IO, message);
+                assert_true(pack_unread(pack));
+                assert_int_equal(pack_has_trailer(pack), i == 0);
+                assert_int_equal(listed(pack), ALL); // what can be read is not hidden by what cannot
+                pack_close(pack);
+                struct pack_checked done = check(&told);
+                assert_int_equal(done.damaged + done.unread, 0);
+                assert_int_equal(told.parts[i ? PACK_PART_TRAILER : PACK_PART_HEAD], 1);
+                assert_int_equal(told.why.code, ERROR_IO);
                 unreadable = -1;
-                assert_int_equal(pack_load(pack, coder, &err), 0); // it has passed
-                assert_true(pack_has_trailer(pack) && !pack_damage(pack));
+                pack = open_pack(); // it has passed
+                assert_true(pack_has_trailer(pack) && !pack_damage(pack) && !pack_unread(pack));
                 pack_close(pack);
         }
         pack = open_pack();
         unreadable = PACK_HEAD + GROUP + BODY;
         assert_int_equal(pack_read_group(pack, coder, PACK_HEAD + GROUP, NULL, &group, &err), -1);
         assert_int_equal(err.code, ERROR_IO);
-        assert_int_equal(pack_salvage_group(pack, coder, PACK_HEAD + GROUP, NULL, NULL, &group, &err), -1);
+        assert_int_equal(pack_salvage_group(pack, coder, PACK_HEAD + GROUP, NULL, false, NULL, &group, &err), -1);
         assert_int_equal(err.code, ERROR_IO);
         pack_close(pack);
         struct pack_checked done = check(&told);
@@ -576,20 +639,66 @@ static void fault_67_a_read_error_is_not_called_damage(void **state) {
         assert_int_equal(told.why.code, ERROR_IO);
 }
 
-static void fault_67_a_scan_that_cannot_read_fails(void **state) {
+// The trailer is damaged, so that the groups are looked for.
+static void fault_67_groups_are_found_behind_one_that_cannot_be_read(void **state) {
         (void) state;
-        struct error err = ERROR_INIT;
-        struct pack *pack;
+        struct told told;
         write_pack();
         flip(ENDS + 1);
-        assert_int_equal(pack_open(packs, &id, &pack, &err), 0);
         unreadable = PACK_HEAD + GROUP + BODY;
-        assert_int_equal(pack_load(pack, coder, &err), -1);
-        assert_int_equal(err.code, ERROR_IO);
-        unreadable = -1;
-        assert_int_equal(pack_load(pack, coder, &err), 0);
-        assert_int_equal(pack_groups(pack), GROUPS);
+        struct pack *pack = open_pack();
+        assert_int_equal(pack_damage(pack)->code, ERROR_CORRUPT);
+        assert_true(pack_unread(pack));
+        assert_int_equal(listed(pack), 2 * CHUNKS);
         pack_close(pack);
+        struct pack_checked done = check(&told);
+        assert_int_equal(done.chunks, ALL);
+        assert_int_equal(done.unread, CHUNKS);
+        assert_int_equal(done.damaged, 0);
+        assert_int_equal(told.lost, 0xf0);
+        assert_int_equal(lost(), 0xf0);
+        unreadable = -1;
+        assert_int_equal(lost(), 0);
+}
+
+static void fault_67_groups_end_where_a_header_cannot_be_read(void **state) {
+        (void) state;
+        struct told told;
+        char message[128];
+        write_pack();
+        flip(ENDS + 1);
+        unreadable = PACK_HEAD + GROUP + 20;
+        struct pack *pack = open_pack();
+        assert_true(pack_unread(pack));
+        assert_int_equal(listed(pack), CHUNKS);
+        pack_close(pack);
+        struct pack_checked done = check(&told);
+        assert_int_equal(done.chunks, CHUNKS);
+        assert_int_equal(done.damaged + done.unread, 0);
+        assert_int_equal(told.parts[PACK_PART_GROUP], 1);
+        assert_int_equal(told.last.offset, PACK_HEAD + GROUP);
+        snprintf(message, sizeof message, "pack %s: read at %u: Input/output error", hex, PACK_HEAD + GROUP + 16);
+        assert_error(told.why, ERROR_IO, message);
+        unreadable = -1;
+        pack = open_pack();
+        assert_int_equal(listed(pack), ALL);
+        assert_false(pack_unread(pack));
+        pack_close(pack);
+}
+
+// ERROR_DENIED would say that the group is sealed and its check holds.
+static void fault_67_a_read_that_is_not_permitted_is_no_missing_key(void **state) {
+        (void) state;
+        struct told told;
+        write_pack();
+        unreadable = PACK_HEAD + GROUP + BODY;
+        for (unsigned i = 0; i < 2; i++) {
+                unreadable_why = i ? EPERM : EACCES;
+                struct pack_checked done = check(&told);
+                assert_int_equal(done.unread, CHUNKS);
+                assert_int_equal(done.unopened, 0);
+                assert_int_equal(told.why.code, ERROR_IO);
+        }
 }
 
 // ---- sealed, by a toy that adds zeros
@@ -641,6 +750,57 @@ static void a_sealed_pack_is_checked_without_its_key(void **state) {
         assert_int_equal(done.damaged, CHUNKS); // nobody here can say which
         assert_int_equal(done.unopened, 0);
         assert_int_equal(told.why.code, ERROR_DENIED);
+}
+
+// The maps of a sealed repository: not sealed, and named under a key that their owner does not have.
+static void a_group_that_is_named_under_a_key_is_checked_without_it(void **state) {
+        (void) state;
+        struct told told;
+        struct chunk_key key = {{5}};
+        for (unsigned i = 0; i < ALL; i++)
+                chunks[i].name = chunk_name_of(contents[i], EACH, &key);
+        write_pack();
+        struct pack_checked done = check_by(true, &told);
+        assert_int_equal(done.findings, 0);
+        assert_int_equal(done.unopened, ALL);
+        flip(PACK_HEAD + GROUP + BODY + 3);
+        done = check_by(true, &told);
+        assert_int_equal(told.parts[PACK_PART_GROUP], 1);
+        assert_int_equal(told.lost, 0xf0); // nobody here can say which
+        assert_int_equal(done.damaged, CHUNKS);
+        assert_int_equal(done.unopened, ALL - CHUNKS);
+        assert_int_equal(told.why.code, ERROR_DENIED);
+        flip(PACK_HEAD + GROUP + BODY + 3);
+}
+
+// Its check says that a body is right whose header is not, but for the check itself.
+static void fault_58_a_header_among_names_under_a_key_costs_nothing(void **state) {
+        (void) state;
+        struct told told;
+        struct chunk_key key = {{5}};
+        for (unsigned i = 0; i < ALL; i++)
+                chunks[i].name = chunk_name_of(contents[i], EACH, &key);
+        write_pack();
+        for (off_t at = 0; at < (off_t) BODY; at++) {
+                struct error err = ERROR_INIT;
+                struct group group;
+                uint32_t n;
+                bool is_check = at >= 12 && at < 16;
+                flip(PACK_HEAD + GROUP + at);
+                struct pack_checked done = check_by(true, &told);
+                assert_int_equal(told.parts[PACK_PART_GROUP], 1);
+                assert_int_equal(done.damaged, is_check ? CHUNKS : 0);
+                assert_int_equal(done.unopened, is_check ? ALL - CHUNKS : ALL);
+                struct pack *pack = open_pack();
+                int result = pack_salvage_group(pack, coder, PACK_HEAD + GROUP, NULL, true, NULL, &group, &err);
+                assert_int_equal(result, is_check ? -1 : 0);
+                if (is_check)
+                        assert_int_equal(err.code, ERROR_DENIED);
+                for (unsigned i = 0; result == 0 && i < CHUNKS; i++)
+                        assert_memory_equal(group_chunk_at(&group, i, &n), contents[CHUNKS + i], EACH);
+                pack_close(pack);
+                flip(PACK_HEAD + GROUP + at);
+        }
 }
 
 static void fault_61_a_name_under_a_seal_is_checked_with_the_key(void **state) {
@@ -769,6 +929,8 @@ int main(void) {
                 TEST(what_was_closed_is_read_back),
                 TEST(the_bytes_are_those_of_the_format),
                 TEST(a_writer_says_when_it_has_enough),
+                TEST(a_writer_has_enough_of_short_chunks_before_their_bytes_are_many),
+                TEST(a_file_system_that_cannot_refuse_to_replace_holds_packs),
                 TEST(what_is_no_group_or_no_pack_is_not_written),
                 TEST(ids_are_hex_and_nothing_else),
                 TEST(what_is_not_there_or_no_file_is_not_read),
@@ -782,8 +944,12 @@ int main(void) {
                 TEST(fault_61_a_chunk_under_another_s_name_is_told),
                 TEST(fault_61_a_pack_under_another_s_name_is_told),
                 TEST(fault_67_a_read_error_is_not_called_damage),
-                TEST(fault_67_a_scan_that_cannot_read_fails),
+                TEST(fault_67_groups_are_found_behind_one_that_cannot_be_read),
+                TEST(fault_67_groups_end_where_a_header_cannot_be_read),
+                TEST(fault_67_a_read_that_is_not_permitted_is_no_missing_key),
                 TEST(a_sealed_pack_is_checked_without_its_key),
+                TEST(a_group_that_is_named_under_a_key_is_checked_without_it),
+                TEST(fault_58_a_header_among_names_under_a_key_costs_nothing),
                 TEST(fault_61_a_name_under_a_seal_is_checked_with_the_key),
                 TEST(fault_58_a_group_with_a_damaged_header_is_mended_for_its_reader),
                 TEST(fault_55_a_trailer_out_of_bounds_is_not_believed),
