@@ -63,6 +63,22 @@ static const char *next_name(DIR *dir) {
         return entry ? entry->d_name : NULL;
 }
 
+int layout_open_file(int dir, const char *name, int mode, const char *path, int *ret_fd, struct error *err) {
+        *ret_fd = openat(dir, name, mode | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (*ret_fd >= 0)
+                return 0;
+        if (errno == ELOOP || errno == EISDIR || errno == ENXIO) // a link, a directory, a socket
+                return error_set(err, ERROR_CORRUPT, "open %s: not a regular file", path);
+        return error_errno(err, errno, "open %s", path);
+}
+
+int layout_read_file(int fd, const char *path, size_t limit, struct buffer *text, struct error *err) {
+        int status = file_read_fd(fd, path, limit, text, err);
+        if (status < 0 && err && (err->code == ERROR_TOO_LARGE || err->code == ERROR_INVALID))
+                err->code = ERROR_CORRUPT;
+        return status;
+}
+
 // ---- making one
 static bool is_part(const char *name) {
         for (unsigned i = 0; i < PARTS; i++)
@@ -169,24 +185,27 @@ DEFINE_CLEANUP(layout_free, struct layout *)
 static int open_label(struct layout *layout, enum layout_use use, struct error *err) {
         _cleanup_(buffer_fini_p) struct buffer text;
         int mode = use == LAYOUT_OWN ? O_RDWR : O_RDONLY; // an exclusive lock over NFS asks for write access
-        _cleanup_(close_p) int fd =
-                openat(layout->root, LABEL_FILE, mode | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        _cleanup_(close_p) int fd = -1;
         _cleanup_(free_p) char *file = memory_format("%s/" LABEL_FILE, layout->path);
+        struct error error = ERROR_INIT;
         buffer_init(&text, 0);
-        if (fd < 0 && errno == ENOENT) {
+        if (layout_open_file(layout->root, LABEL_FILE, mode, file, &fd, &error) < 0) {
+                if (err)
+                        *err = error;
+                if (error.code != ERROR_NOT_FOUND)
+                        return -1;
+                error_clear(err);
                 error_set(err, ERROR_NOT_FOUND, "%s is not a repository: there is no file \"" LABEL_FILE "\" in it",
                           layout->path);
                 error_hint(err, "if it is on a file system of its own, see whether that is mounted: findmnt");
                 return -1;
         }
-        if (fd < 0)
-                return error_errno(err, errno, "open %s", file);
         if (use == LAYOUT_OWN && flock(fd, LOCK_EX | LOCK_NB) < 0) {
                 if (errno != EWOULDBLOCK)
                         return error_errno(err, errno, "lock %s", file);
                 return error_set(err, ERROR_BUSY, "%s is in use by another process that owns it", layout->path);
         }
-        if (file_read_fd(fd, file, LABEL_TEXT_MAX, &text, err) < 0)
+        if (layout_read_file(fd, file, LABEL_TEXT_MAX, &text, err) < 0)
                 return -1;
         if (label_parse(text.data, text.length, &layout->label, err) < 0)
                 return error_prefix(err, "%s", file);
@@ -270,8 +289,12 @@ struct listing {
 static int each_of_vm(struct listing *listing, const char *vm, struct error *err) {
         const char *path = listing->layout->path, *name;
         _cleanup_(close_p) int fd = -1;
-        if (open_directory(listing->layout->parts[POINTS], vm, &fd) < 0)
-                return error_errno(err, errno, "read %s/points/%s", path, vm);
+        if (open_directory(listing->layout->parts[POINTS], vm, &fd) < 0) {
+                if (errno != ENOTDIR && errno != ELOOP)
+                        return error_errno(err, errno, "read %s/points/%s", path, vm);
+                listing->strange++;
+                return 0;
+        }
         _cleanup_(closedir_p) DIR *dir = list(fd);
         if (!dir)
                 return error_errno(err, errno, "read %s/points/%s", path, vm);

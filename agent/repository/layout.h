@@ -19,7 +19,8 @@ enum layout_use { LAYOUT_OWN, LAYOUT_READ };
  */
 int layout_make(const char *path, const struct label *label, struct label *ret_label, struct error *err);
 /*
- * ERROR_NOT_FOUND: no repository is there; ERROR_VERSION, ERROR_CORRUPT: as label_parse(); ERROR_BUSY: another process
+ * ERROR_NOT_FOUND: no repository is there; ERROR_VERSION, ERROR_CORRUPT: as label_parse(), or the
+ * label is no file, or too long for one; ERROR_BUSY: another process
  * owns it. The owner finds incoming/ emptied (of files; a directory in there is somebody else's, and counts for
  * nothing).
  */
@@ -34,12 +35,17 @@ int layout_points(const struct layout *layout);
 int layout_incoming(const struct layout *layout); // -1 for readers
 int layout_index(const struct layout *layout);    // -1 for readers
 
+// What lies in the directory is from anybody: no regular file in the place of one, or too long a one, is ERROR_CORRUPT.
+// `path` is for messages. ERROR_NOT_FOUND: nothing is there.
+int layout_open_file(int dir, const char *name, int mode, const char *path, int *ret_fd, struct error *err);
+int layout_read_file(int fd, const char *path, size_t limit, struct buffer *text, struct error *err);
+
 /*
- * Calls back for each restore point that has a name of the right form. Anything else that lies in points/ is only
- * counted: it may be one that somebody has renamed, so that what removes by this list asks for strange == 0.
- * 0: the list is whole, and it is empty only if there are none. A directory that cannot be read, or that is no longer
- * the one that was opened, is an error, never an empty list (fault 65): -1, and then what was called back for is not
- * all. A callback that returns -1 (err filled) ends it.
+ * Calls back for each restore point that has a name of the right form. Anything else that lies in points/, a file or a
+ * link with a VM's name among it, is only counted: it may be one that somebody has renamed, so that what removes by
+ * this list asks for strange == 0. 0: the list is whole, and it is empty only if there are none. A directory that
+ * cannot be read, or that is no longer the one that was opened, is an error, never an empty list (fault 65): -1, and
+ * then what was called back for is not all. A callback that returns -1 (err filled) ends it.
  */
 typedef int (*layout_on_point)(void *closure, const char *vm, const char *id, struct error *err);
 int layout_each_point(const struct layout *layout, layout_on_point on_point, void *closure, unsigned *ret_strange,

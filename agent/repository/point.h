@@ -74,8 +74,8 @@ int point_close_text(struct buffer *text, const uint8_t *proof, struct error *er
  * again is fine. What the names in it stand for is to be there before: point_visit().
  */
 int point_write(const struct layout *layout, const char *vm, const void *text, size_t length, struct error *err);
-// The text is verified by its hash and against the place it lies at. ret_text (may be NULL) is initialised by the
-// caller.
+// The text is verified by its hash and against the place it lies at; ERROR_CORRUPT also for what is no file, or too
+// long for a point. ret_text (may be NULL) is initialised by the caller.
 int point_read(const struct layout *layout, const char *vm, const char *id, struct point **ret_point,
                struct buffer *ret_text, struct error *err);
 int point_remove(const struct layout *layout, const char *vm, const char *id, struct error *err); // ERROR_NOT_FOUND

@@ -62,13 +62,17 @@ static int write_all(int fd, const uint8_t *bytes, size_t length) {
 
 // 1: the same is there already and is durable now; 0: nothing is.
 static int compare_existing(int dir, const char *file, const void *text, size_t length, struct error *err) {
-        _cleanup_(close_p) int fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        _cleanup_(close_p) int fd = -1;
         _cleanup_(buffer_fini_p) struct buffer there;
+        struct error error = ERROR_INIT;
         buffer_init(&there, 0);
-        if (fd < 0)
-                return errno == ENOENT ? 0 : error_errno(err, errno, "open %s", file);
-        if (file_read_fd(fd, file, POINT_TEXT_MAX, &there, err) < 0)
+        if (layout_open_file(dir, file, O_RDONLY, file, &fd, &error) < 0 && error.code == ERROR_NOT_FOUND)
+                return 0;
+        if (fd < 0 || layout_read_file(fd, file, POINT_TEXT_MAX, &there, &error) < 0) {
+                if (err)
+                        *err = error;
                 return -1;
+        }
         if (there.length != length || memcmp(there.data, text, length) != 0)
                 return error_set(err, ERROR_CONFLICT, "%s is there already, and is another one", file);
         if (fsync(fd) < 0)
@@ -132,13 +136,17 @@ static int read_text(const struct layout *layout, const char *vm, const char *id
         _cleanup_(close_p) int dir = -1;
         _cleanup_(close_p) int fd = -1;
         _cleanup_(free_p) char *place = memory_format("%s/points/%s/%s", layout_path(layout), vm, file);
+        struct error error = ERROR_INIT;
         if (open_vm(layout, vm, &dir) < 0)
                 return errno == ENOENT ? no_point(vm, id, err)
                                        : error_errno(err, errno, "open %s/points/%s", layout_path(layout), vm);
-        fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (fd < 0)
-                return errno == ENOENT ? no_point(vm, id, err) : error_errno(err, errno, "open %s", place);
-        return file_read_fd(fd, place, POINT_TEXT_MAX, text, err);
+        if (layout_open_file(dir, file, O_RDONLY, place, &fd, &error) == 0)
+                return layout_read_file(fd, place, POINT_TEXT_MAX, text, err);
+        if (error.code == ERROR_NOT_FOUND)
+                return no_point(vm, id, err);
+        if (err)
+                *err = error;
+        return -1;
 }
 
 int point_read(const struct layout *layout, const char *vm, const char *id, struct point **ret_point,

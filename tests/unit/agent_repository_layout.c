@@ -147,6 +147,25 @@ static void a_copy_of_the_three_is_a_repository(void **state) {
         assert_true(scratch_has("r/incoming"));
 }
 
+static void a_label_that_is_no_file_or_too_long_is_damage(void **state) {
+        (void) state;
+        char text[LABEL_TEXT_MAX + 2];
+        memset(text, 'x', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        make("r");
+        scratch_write("r/repository", text);
+        refuse_to_open("r", ERROR_CORRUPT, "/r/repository: longer than 4096 bytes");
+        assert_int_equal(unlink(scratch_path("r/repository")), 0);
+        assert_int_equal(symlink("packs", scratch_path("r/repository")), 0);
+        refuse_to_open("r", ERROR_CORRUPT, "/r/repository: not a regular file");
+        assert_int_equal(unlink(scratch_path("r/repository")), 0);
+        assert_int_equal(mkfifo(scratch_path("r/repository"), 0600), 0);
+        refuse_to_open("r", ERROR_CORRUPT, "/r/repository: not a regular file");
+        assert_int_equal(unlink(scratch_path("r/repository")), 0);
+        assert_int_equal(mkdir(scratch_path("r/repository"), 0700), 0);
+        refuse_to_open("r", ERROR_CORRUPT, "/r/repository: not a regular file");
+}
+
 // ---- its text
 #define HEAD "drover-repository 1\nid 000102030405060708090a0b0c0d0e0f\ncreated 2026-11-22T08:00:00Z\n"
 
@@ -249,11 +268,13 @@ static void points_are_listed_and_what_is_none_is_counted(void **state) {
         make_points();
         scratch_write("r/points/" VM "/20261122T220000Z-9f31c2d4.point.bak", "");
         scratch_write("r/points/README", "");
+        scratch_write("r/points/8f0c0a8e-2f6b-4c1d-9a35-0d6b7c1e2f30", ""); // with a VM's name
+        assert_int_equal(symlink(VM, scratch_path("r/points/9f0c0a8e-2f6b-4c1d-9a35-0d6b7c1e2f30")), 0);
         layout = open_it("r", LAYOUT_READ);
         for (unsigned again = 0; again < 2; again++) {
                 assert_int_equal(list_points(layout, &found, &strange, &err), 0);
                 assert_int_equal(found.n, 3);
-                assert_int_equal(strange, 2);
+                assert_int_equal(strange, 4);
         }
         layout_free(layout);
 }
@@ -308,6 +329,7 @@ int main(void) {
                 SCRATCH_TEST(the_owner_finds_incoming_emptied_and_a_reader_changes_nothing),
                 SCRATCH_TEST(a_link_in_the_place_of_a_part_is_not_followed),
                 SCRATCH_TEST(a_copy_of_the_three_is_a_repository),
+                SCRATCH_TEST(a_label_that_is_no_file_or_too_long_is_damage),
                 cmocka_unit_test(a_label_reads_as_it_was_written),
                 cmocka_unit_test(what_is_unknown_is_refused_by_its_name),
                 cmocka_unit_test(fault_22_a_label_that_is_damaged_says_where),

@@ -3,11 +3,13 @@
 #include "agent/repository/layout.h"
 #include "agent/repository/point.h"
 #include "agent/repository/seal.h"
+#include "common/cleanup.h"
 #include "common/memory.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <openssl/sha.h>
 #include <stdarg.h>
 #include <setjmp.h>
@@ -313,6 +315,32 @@ static void fault_58_61_67_damage_is_named_and_a_failed_read_is_not_damage(void 
         layout_free(layout);
 }
 
+static void fault_58_what_is_no_file_in_the_place_of_a_point_is_damage(void **state) {
+        (void) state;
+        static const char place[] = "r/points/" VM "/" ID ".point";
+        struct layout *layout = layout_of(false);
+        struct point *point = NULL;
+        struct error err = ERROR_INIT;
+        _cleanup_(free_p) char *text = whole_text();
+        write_it(layout, text);
+        for (unsigned i = 0; i < 3; i++) {
+                assert_int_equal(unlink(scratch_path(place)), 0);
+                if (i == 0) {
+                        assert_int_equal(symlink("elsewhere", scratch_path(place)), 0);
+                } else if (i == 1) {
+                        assert_int_equal(mkfifo(scratch_path(place), 0600), 0);
+                } else {
+                        scratch_write(place, "");
+                        assert_int_equal(truncate(scratch_path(place), POINT_TEXT_MAX + 1), 0);
+                }
+                assert_int_equal(point_read(layout, VM, ID, &point, NULL, &err), -1);
+                assert_int_equal(err.code, ERROR_CORRUPT);
+                assert_int_equal(point_write(layout, VM, text, strlen(text), &err), -1);
+                assert_int_equal(err.code, ERROR_CORRUPT);
+        }
+        layout_free(layout);
+}
+
 static void a_sealed_point_is_proven_by_its_key(void **state) {
         (void) state;
         struct layout *layout = layout_of(true);
@@ -377,6 +405,7 @@ int main(void) {
                 SCRATCH_TEST(fault_23_a_point_whose_fsync_failed_is_not_there),
                 cmocka_unit_test(fault_22_58_every_byte_of_a_point_counts),
                 SCRATCH_TEST(fault_58_61_67_damage_is_named_and_a_failed_read_is_not_damage),
+                SCRATCH_TEST(fault_58_what_is_no_file_in_the_place_of_a_point_is_damage),
                 SCRATCH_TEST(a_sealed_point_is_proven_by_its_key),
                 cmocka_unit_test(a_point_names_all_that_it_needs),
         };
