@@ -237,6 +237,8 @@ static enum error_code translate(int code, int domain) {
         case VIR_ERR_NO_MEMORY:
                 return ERROR_NO_MEMORY;
         case VIR_ERR_OPERATION_TIMEOUT:
+        case VIR_ERR_AGENT_UNRESPONSIVE: // the guest's
+        case VIR_ERR_AGENT_UNSYNCED:
                 return ERROR_TIMEOUT;
         case VIR_ERR_RPC:
         case VIR_ERR_NO_CONNECT:

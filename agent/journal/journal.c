@@ -245,6 +245,23 @@ int journal_fact_find(struct journal *journal, const char *key, const char *text
         return query_end(journal, &q, found, err);
 }
 
+int journal_fact_find_prefix(struct journal *journal, const char *prefix, const char *text, char ret_job[33],
+                             char ret_key[JOURNAL_KEY_MAX], struct error *err) {
+        struct db_query q;
+        query_begin(journal, &q,
+                    "SELECT job, key FROM fact WHERE substr(key, 1, length(?1)) = ?1 AND CAST(value AS TEXT) = ?2 "
+                    "AND length(key) < ?3 LIMIT 1");
+        db_bind_text(&q, 1, prefix);
+        db_bind_text(&q, 2, text);
+        db_bind_int(&q, 3, JOURNAL_KEY_MAX);
+        int found = db_step(&q, err);
+        if (found > 0) {
+                snprintf(ret_job, 33, "%s", db_text(&q, 0));
+                snprintf(ret_key, JOURNAL_KEY_MAX, "%s", db_text(&q, 1));
+        }
+        return query_end(journal, &q, found, err);
+}
+
 // ---- holds ----
 
 int journal_hold_put(struct journal *journal, const struct hold *hold, struct error *err) {

@@ -40,6 +40,10 @@ int journal_fact_remove(struct journal *journal, const char *job, const char *ke
 #define JOURNAL_FACT_REVIVES "revives" // the job whose retired VM this one brings back
 // A job with this fact: 1, 0 none, -1.
 int journal_fact_find(struct journal *journal, const char *key, const char *text, char ret_job[33], struct error *err);
+#define JOURNAL_KEY_MAX 64
+// The same of facts whose keys begin so: a job and the key.
+int journal_fact_find_prefix(struct journal *journal, const char *prefix, const char *text, char ret_job[33],
+                             char ret_key[JOURNAL_KEY_MAX], struct error *err);
 int journal_job_forget(struct journal *journal, const char *job, struct error *err); // steps, facts and holds of a job
 // Of jobs without holds: finished steps older than `before`, then the facts that no step is left for. A job that
 // brings back what another one retired is kept for as long as that one has holds: those are what it is at work on.

@@ -5,6 +5,7 @@
  */
 #include "agent/host/freeze.h"
 #include "common/memory.h"
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -27,7 +28,27 @@ static struct {
         atomic_int thaws;   // what the request gives
         atomic_uint thawed; // how often
         atomic_int timeout;
+        atomic_int error;  // libvirt's code, 0: none
+        atomic_int asleep; // seconds, by which the clock is ahead
 } agent;
+
+// The one clock that goes on while the machine sleeps.
+int clock_gettime(clockid_t which, struct timespec *ret) {
+        int (*real)(clockid_t, struct timespec *);
+        *(void **) &real = dlsym(RTLD_NEXT, "clock_gettime");
+        int r = real(which, ret);
+        if (which == CLOCK_BOOTTIME)
+                ret->tv_sec += atomic_load(&agent.asleep);
+        return r;
+}
+
+virErrorPtr virGetLastError(void) {
+        static _Thread_local virError error;
+        error.code = atomic_load(&agent.error);
+        error.domain = VIR_FROM_QEMU;
+        error.message = "so it is";
+        return &error;
+}
 
 static void sleep_ms(unsigned ms) {
         nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
@@ -90,6 +111,8 @@ static int set_up(void **state) {
         agent.delay_ms = 0;
         atomic_store(&agent.thaws, 2);
         atomic_store(&agent.thawed, 0);
+        atomic_store(&agent.error, 0);
+        atomic_store(&agent.asleep, 0);
         *state = scene;
         return 0;
 }
@@ -104,12 +127,22 @@ static int tear_down(void **state) {
         return scratch_remove(state);
 }
 
-static bool is_written(struct scene *scene) {
-        char uuid[VIR_UUID_STRING_BUFLEN], job[33];
+static bool is_written_as(struct scene *scene, const char *prefix) {
+        char uuid[VIR_UUID_STRING_BUFLEN], job[33], key[JOURNAL_KEY_MAX];
         assert_int_equal(virDomainGetUUIDString(scene->domain, uuid), 0);
-        int found = journal_fact_find(scene->journal, FREEZE_FACT, uuid, job, &scene->err);
+        int found = journal_fact_find_prefix(scene->journal, prefix, uuid, job, key, &scene->err);
         assert_true(found >= 0);
         return found;
+}
+
+static bool is_written(struct scene *scene) {
+        return is_written_as(scene, FREEZE_FACT) || is_written_as(scene, FREEZE_GIVEN_UP);
+}
+
+static void write_fact(struct scene *scene, const char *key) {
+        char uuid[VIR_UUID_STRING_BUFLEN];
+        assert_int_equal(virDomainGetUUIDString(scene->domain, uuid), 0);
+        assert_int_equal(journal_fact_set(scene->journal, JOB, key, uuid, strlen(uuid), &scene->err), 0);
 }
 
 static void wait_thawed(unsigned times) {
@@ -119,11 +152,16 @@ static void wait_thawed(unsigned times) {
         }
 }
 
-static void wait_settled(struct scene *scene) {
+static void wait_ended(void) {
         for (unsigned i = 0; freeze_pending() > 0; i++) {
                 assert_true(i < 1000);
                 sleep_ms(10);
         }
+        assert_int_equal(atomic_load(&agent.timeout), VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK);
+}
+
+static void wait_settled(struct scene *scene) {
+        wait_ended();
         assert_false(is_written(scene));
 }
 
@@ -201,17 +239,100 @@ static void a_guest_that_thawed_itself_is_not_consistent(void **state) {
 
 static void fault_33_the_next_agent_thaws_what_the_journal_names(void **state) {
         struct scene *scene = *state;
-        char uuid[VIR_UUID_STRING_BUFLEN];
-        assert_int_equal(virDomainGetUUIDString(scene->domain, uuid), 0);
         assert_int_equal(freeze_recover(scene->conn, scene->journal, &scene->err), 0);
         assert_int_equal(atomic_load(&agent.thawed), 0);
-        assert_int_equal(journal_fact_set(scene->journal, JOB, FREEZE_FACT, uuid, strlen(uuid), &scene->err), 0);
+        write_fact(scene, FREEZE_FACT "1");
         atomic_store(&agent.thaws, -1);
+        atomic_store(&agent.error, VIR_ERR_AGENT_UNRESPONSIVE);
         assert_int_equal(freeze_recover(scene->conn, scene->journal, &scene->err), -1);
-        assert_true(is_written(scene));
+        assert_string_equal(scene->err.message, "thaw the guest: so it is");
+        assert_true(is_written_as(scene, FREEZE_FACT));
         atomic_store(&agent.thaws, 0);
+        write_fact(scene, FREEZE_GIVEN_UP "2");
         assert_int_equal(freeze_recover(scene->conn, scene->journal, &scene->err), 1);
         assert_false(is_written(scene));
+        assert_int_equal(atomic_load(&agent.timeout), VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK);
+}
+
+static void fault_33_the_next_agents_ask_one_that_refuses_twice(void **state) {
+        struct scene *scene = *state;
+        write_fact(scene, FREEZE_FACT "1");
+        atomic_store(&agent.thaws, -1);
+        atomic_store(&agent.error, VIR_ERR_INTERNAL_ERROR);
+        assert_int_equal(freeze_recover(scene->conn, scene->journal, &scene->err), -1);
+        assert_true(is_written_as(scene, FREEZE_GIVEN_UP));
+        assert_false(is_written_as(scene, FREEZE_FACT));
+        assert_int_equal(freeze_recover(scene->conn, scene->journal, &scene->err), -1);
+        assert_false(is_written(scene));
+        assert_int_equal(freeze_recover(scene->conn, scene->journal, &scene->err), 0);
+}
+
+static void fault_33_a_freeze_forgets_no_other_one(void **state) {
+        struct scene *scene = *state;
+        struct freeze *freeze;
+        unsigned ms;
+        write_fact(scene, FREEZE_FACT "1"); // of the same job, and of an agent that was killed
+        assert_int_equal(freeze_begin(scene->domain, scene->journal, JOB, 2500, &freeze, &scene->err), 0);
+        assert_int_equal(freeze_end(freeze, &ms, &scene->err), 0);
+        wait_ended();
+        assert_true(is_written_as(scene, FREEZE_FACT));
+}
+
+static void fault_33_a_guest_that_is_being_thawed_is_not_frozen_again(void **state) {
+        struct scene *scene = *state;
+        struct freeze *freeze;
+        unsigned ms;
+        atomic_store(&agent.thaws, -1);
+        assert_int_equal(freeze_begin(scene->domain, scene->journal, JOB, 1000, &freeze, &scene->err), 0);
+        assert_int_equal(freeze_end(freeze, &ms, &scene->err), 1);
+        assert_int_equal(freeze_begin(scene->domain, scene->journal, JOB, 1000, &freeze, &scene->err), 1);
+        assert_int_equal(scene->err.code, ERROR_BUSY);
+        assert_string_equal(scene->err.message, "the guest is still being thawed after an earlier freeze");
+        atomic_store(&agent.thaws, 2);
+        wait_settled(scene);
+        for (unsigned i = 0; i < 100; i++) { // at once after one another
+                assert_int_equal(freeze_begin(scene->domain, scene->journal, JOB, 1000, &freeze, &scene->err), 0);
+                assert_int_equal(freeze_end(freeze, &ms, &scene->err), 0);
+        }
+        wait_settled(scene);
+}
+
+static void fault_33_an_agent_that_refuses_both_is_asked_no_more(void **state) {
+        struct scene *scene = *state;
+        struct freeze *freeze;
+        agent.freezes = -1;
+        atomic_store(&agent.thaws, -1);
+        atomic_store(&agent.error, VIR_ERR_INTERNAL_ERROR);
+        assert_int_equal(freeze_begin(scene->domain, scene->journal, JOB, 60000, &freeze, &scene->err), 1);
+        assert_string_equal(scene->err.message, "freeze the guest: so it is");
+        wait_settled(scene);
+        assert_int_equal(atomic_load(&agent.thawed), 1);
+}
+
+static void fault_33_one_that_never_answers_is_given_up(void **state) {
+        struct scene *scene = *state;
+        struct freeze *freeze;
+        agent.freezes = -1;
+        atomic_store(&agent.thaws, -1);
+        atomic_store(&agent.error, VIR_ERR_AGENT_UNRESPONSIVE);
+        assert_int_equal(freeze_begin(scene->domain, scene->journal, JOB, 60000, &freeze, &scene->err), 1);
+        wait_thawed(2); // it is asked again
+        assert_true(is_written_as(scene, FREEZE_FACT));
+        atomic_store(&agent.asleep, FREEZE_TRY_SECONDS + 1);
+        wait_ended();
+        assert_false(is_written_as(scene, FREEZE_FACT));
+        assert_true(is_written_as(scene, FREEZE_GIVEN_UP));
+}
+
+static void fault_33_a_machine_that_has_slept_thaws_in_time(void **state) {
+        struct scene *scene = *state;
+        struct freeze *freeze;
+        unsigned ms;
+        atomic_store(&agent.asleep, 3600);
+        assert_int_equal(freeze_begin(scene->domain, scene->journal, JOB, 100, &freeze, &scene->err), 0);
+        wait_thawed(1);
+        assert_int_equal(freeze_end(freeze, &ms, &scene->err), 1);
+        wait_settled(scene);
 }
 
 int main(void) {
@@ -224,6 +345,14 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_guest_that_thawed_itself_is_not_consistent, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(fault_33_the_next_agent_thaws_what_the_journal_names, set_up,
                                                 tear_down),
+                cmocka_unit_test_setup_teardown(fault_33_the_next_agents_ask_one_that_refuses_twice, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(fault_33_a_freeze_forgets_no_other_one, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(fault_33_a_guest_that_is_being_thawed_is_not_frozen_again, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(fault_33_an_agent_that_refuses_both_is_asked_no_more, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(fault_33_one_that_never_answers_is_given_up, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(fault_33_a_machine_that_has_slept_thaws_in_time, set_up, tear_down),
         };
         connection_quiet();
         return cmocka_run_group_tests(tests, NULL, NULL);
