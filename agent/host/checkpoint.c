@@ -5,7 +5,7 @@
  * done behind libvirt's back.
  */
 #include "agent/host/checkpoint.h"
-#include "agent/host/tree.h"
+#include "agent/host/disk_source.h"
 #include "common/memory.h"
 #include <inttypes.h>
 #include <string.h>
@@ -29,27 +29,30 @@ bool checkpoint_name_parse(const char *name, uint64_t *ret_number) {
         return true;
 }
 
-static void read_disks(const xmlNode *root, struct checkpoint *ret) {
-        const xmlNode *disks = tree_child(root, "disks");
+static void read_disks(const xmlNode *root, const xmlNode *now, struct checkpoint *ret) {
+        const xmlNode *disks = tree_child(root, "disks"), *then = tree_child(root, "domain");
         for (const xmlNode *at = tree_child(disks, "disk"); at; at = tree_next(at, "disk")) {
                 _cleanup_(free_p) char *name = tree_attribute(at, "name"), *size = tree_attribute(at, "size"),
                                        *bitmap = tree_attribute(at, "bitmap");
                 bool good = name && size && bitmap && strlen(name) < sizeof ret->good[0];
-                if (good && strcmp(bitmap, ret->name) == 0 && ret->n_good < CHECKPOINT_DISKS_MAX)
+                if (!good || strcmp(bitmap, ret->name) != 0 || ret->n_good == CHECKPOINT_DISKS_MAX)
+                        continue;
+                if (disk_source_same(then, now, name))
                         memcpy(ret->good[ret->n_good++], name, strlen(name) + 1);
+                else
+                        ret->moved = true;
         }
 }
 
-// Without sizes where QEMU cannot be asked for them now: then no bitmap is known to be good.
-static int read_one(virDomainCheckpointPtr checkpoint, struct checkpoint *ret, struct error *err) {
-        const unsigned flags = VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN;
-        _cleanup_(free_p) char *xml = virDomainCheckpointGetXMLDesc(checkpoint, flags | VIR_DOMAIN_CHECKPOINT_XML_SIZE);
+// Nothing where QEMU cannot be asked for them now: then no bitmap is known to be good.
+static int read_one(virDomainCheckpointPtr checkpoint, const xmlNode *now, struct checkpoint *ret, struct error *err) {
+        _cleanup_(free_p) char *xml = virDomainCheckpointGetXMLDesc(checkpoint, VIR_DOMAIN_CHECKPOINT_XML_SIZE);
         if (!xml)
                 return 0;
         _cleanup_(tree_free_p) xmlDoc *doc = NULL;
         if (tree_parse("the checkpoint", xml, strlen(xml), &doc, err) < 0)
                 return -1;
-        read_disks(xmlDocGetRootElement(doc), ret);
+        read_disks(xmlDocGetRootElement(doc), now, ret);
         ret->known = true;
         return 0;
 }
@@ -59,7 +62,7 @@ static int by_number(const void *a, const void *b) {
         return one->number < other->number ? -1 : one->number > other->number;
 }
 
-int checkpoints_read(virDomainPtr domain, struct checkpoints *ret, struct error *err) {
+int checkpoints_read(virDomainPtr domain, const xmlNode *now, struct checkpoints *ret, struct error *err) {
         virDomainCheckpointPtr *all = NULL;
         int n = virDomainListAllCheckpoints(domain, &all, 0), status = 0;
         if (n < 0)
@@ -70,7 +73,7 @@ int checkpoints_read(virDomainPtr domain, struct checkpoints *ret, struct error 
                 struct checkpoint *next = &found.items[found.n];
                 if (status == 0 && found.n < CHECKPOINTS_MAX && name && checkpoint_name_parse(name, &next->number)) {
                         snprintf(next->name, sizeof next->name, "%s", name);
-                        status = read_one(all[i], next, err);
+                        status = now ? read_one(all[i], now, next, err) : 0;
                         found.n++;
                 }
                 virDomainCheckpointFree(all[i]);
@@ -212,7 +215,7 @@ int checkpoint_drop_stray(virDomainPtr domain, const char *name, const char *con
 int checkpoints_settle(virDomainPtr domain, const char *keep, struct error *err) {
         struct checkpoints checkpoints;
         int status = 0;
-        if (checkpoints_read(domain, &checkpoints, err) < 0)
+        if (checkpoints_read(domain, NULL, &checkpoints, err) < 0)
                 return -1;
         for (unsigned i = 0; i < checkpoints.n; i++)
                 if (!keep || strcmp(checkpoints.items[i].name, keep) != 0)

@@ -52,8 +52,12 @@ static int make_directory(struct live_backup *backup, const xmlNode *domain, str
         if (strlen(backup->socket) >= sizeof(((struct sockaddr_un *) NULL)->sun_path))
                 return error_set(err, ERROR_TOO_LARGE, "the directory '%s' has too long a name for sockets",
                                  request->directory);
-        if (mkdir(request->directory, 0711) < 0 && errno != EEXIST)
+        if (mkdir(request->directory, 0700) == 0) {
+                if (chmod(request->directory, 0711) < 0) // whatever the umask is
+                        return error_errno(err, errno, "let QEMU's user into %s", request->directory);
+        } else if (errno != EEXIST) {
                 return error_errno(err, errno, "make %s", request->directory);
+        }
         if (mkdir(directory, 0700) < 0)
                 return error_errno(err, errno, "make %s", directory);
         backup->directory = steal(&directory); // to be removed at the end
@@ -86,20 +90,23 @@ static int end_left(virDomainPtr domain, const char *directory) {
         return virDomainAbortJob(domain) < 0 ? -1 : 1;
 }
 
-// Fault 32.
-static int wait_for_others(const struct live_backup_request *request, struct error *err) {
-        unsigned seconds = request->wait_seconds ? request->wait_seconds : LIVE_BACKUP_WAIT_SECONDS;
-        uint64_t deadline = clock_ms(&system_clock) + seconds * 1000ull;
-        for (;;) {
+static unsigned seconds_to_wait(const struct live_backup_request *request) {
+        return request->wait_seconds ? request->wait_seconds : LIVE_BACKUP_WAIT_SECONDS;
+}
+
+// Fault 32. 1: there was one, which has ended; 0: there was none.
+static int wait_for_others(const struct live_backup_request *request, uint64_t deadline, struct error *err) {
+        for (int waited = 0;; waited = 1) {
                 virDomainJobInfo info;
                 if (virDomainGetJobInfo(request->domain, &info) < 0)
                         return connection_error(err, "ask for the VM's job");
                 if (info.type == VIR_DOMAIN_JOB_NONE)
-                        return 0;
+                        return waited;
                 if (request->cancelled && request->cancelled(request->data))
                         return error_set(err, ERROR_CANCELLED, "cancelled while another job on the VM was running");
                 if (clock_ms(&system_clock) >= deadline) {
-                        error_set(err, ERROR_BUSY, "another job on the VM did not end within %u s", seconds);
+                        error_set(err, ERROR_BUSY, "another job on the VM did not end within %u s",
+                                  seconds_to_wait(request));
                         error_hint(err, "on the host: virsh domjobinfo VM, virsh domjobabort VM");
                         return -1;
                 }
@@ -154,8 +161,8 @@ static void drop_useless(const struct live_backup *backup, struct checkpoints *c
                         tell(&backup->request, "the checkpoint %s tells nothing and stays for now: %s",
                              checkpoint->name, error.message);
                 else
-                        tell(&backup->request, "the checkpoint %s had lost its bitmap and was removed",
-                             checkpoint->name);
+                        tell(&backup->request, "the checkpoint %s %s and was removed", checkpoint->name,
+                             checkpoint->moved ? "was of other disks" : "had lost its bitmap");
         }
 }
 
@@ -171,14 +178,29 @@ static void tell_full(const struct live_backup *backup, const char *base) {
         }
 }
 
-static int plan(struct live_backup *backup, struct error *err) {
+// A name stands for one moment for ever: the VM may be defined anew or be backed up into several repositories, and what
+// one of them takes for its base must not be another one's. By the clock, and by what is there should it have gone
+// back.
+static uint64_t next_number(const struct live_backup *backup, const struct checkpoints *checkpoints) {
+        uint64_t number = 0, base = 0;
+        int64_t now = clock_wall_ms();
+        if (backup->request.base)
+                checkpoint_name_parse(backup->request.base, &base);
+        if (checkpoints->n > 0)
+                number = checkpoints->items[checkpoints->n - 1].number;
+        if (base > number)
+                number = base;
+        number++;
+        return now > 0 && (uint64_t) now > number ? (uint64_t) now : number;
+}
+
+static int plan(struct live_backup *backup, const xmlNode *definition, struct error *err) {
         const struct live_backup_request *request = &backup->request;
         struct checkpoints checkpoints;
-        uint64_t number = 0, base_number = 0;
         int snapshots = virDomainSnapshotNum(request->domain, VIR_DOMAIN_SNAPSHOT_LIST_INTERNAL);
         if (snapshots < 0)
                 return connection_error(err, "count the snapshots");
-        if (checkpoints_read(request->domain, &checkpoints, err) < 0)
+        if (checkpoints_read(request->domain, definition, &checkpoints, err) < 0)
                 return -1;
         const struct checkpoint *base = request->base ? checkpoints_find(&checkpoints, request->base) : NULL;
         live_disks_plan(backup->disks, backup->n_disks, base, snapshots > 0);
@@ -186,19 +208,38 @@ static int plan(struct live_backup *backup, struct error *err) {
         bool any = false;
         for (unsigned i = 0; i < backup->n_disks; i++)
                 any |= backup->disks[i].checkpointed;
-        if (request->base)
-                checkpoint_name_parse(request->base, &base_number);
-        if (checkpoints.n > 0)
-                number = checkpoints.items[checkpoints.n - 1].number;
-        if (base_number > number)
-                number = base_number;
+        backup->checkpoint[0] = '\0';
         if (any)
-                snprintf(backup->checkpoint, sizeof backup->checkpoint, "drover-%" PRIu64, number + 1);
+                snprintf(backup->checkpoint, sizeof backup->checkpoint, "drover-%" PRIu64,
+                         next_number(backup, &checkpoints));
         if (snapshots > 0)
                 drop_all(backup, &checkpoints);
         else
                 drop_useless(backup, &checkpoints);
         checkpoints_fini(&checkpoints);
+        return 0;
+}
+
+static int require_disks(const struct live_backup *backup, struct error *err) {
+        for (unsigned i = 0; i < backup->n_disks; i++)
+                if (!backup->disks[i].left_out)
+                        return 0;
+        return error_set(err, ERROR_REFUSED, "the VM has no disk of its own");
+}
+
+// By the definition as it is now: once more whenever somebody else's job has had the VM meanwhile.
+static int prepare(struct live_backup *backup, xmlDoc **ret_doc, struct error *err) {
+        _cleanup_(tree_free_p) xmlDoc *doc = NULL;
+        if (read_definition(backup->request.domain, &doc, err) < 0)
+                return -1;
+        const xmlNode *root = xmlDocGetRootElement(doc);
+        free(steal(&backup->disks));
+        free(steal(&backup->sources));
+        backup->n_disks = 0;
+        if (live_disks_read(root, &backup->disks, &backup->n_disks, &backup->sources, err) < 0 ||
+            require_disks(backup, err) < 0 || read_sizes(backup, err) < 0 || plan(backup, root, err) < 0)
+                return -1;
+        *ret_doc = steal(&doc);
         return 0;
 }
 
@@ -224,14 +265,20 @@ static int begin_job(struct live_backup *backup, struct error *err) {
         return status;
 }
 
-// "Bitmap already exists: drover-7": one that libvirt has no record of (fault 29). 0: removed.
-static int drop_stray(const struct live_backup *backup, const struct error *failure) {
+// "Bitmap already exists: drover-7": one that libvirt has no record of (fault 29). 0: removed. tried: the name that
+// this was done for last; a bitmap that is in the way all the same cannot be removed.
+static int drop_stray(const struct live_backup *backup, const struct error *failure, char tried[CHECKPOINT_NAME_MAX]) {
         const char *targets[CHECKPOINT_DISKS_MAX];
         unsigned n = 0;
         struct error error = ERROR_INIT;
         _cleanup_(free_p) char *says = memory_format("Bitmap already exists: %s", backup->checkpoint);
         if (!backup->checkpoint[0] || !strstr(failure->message, says))
                 return -1;
+        if (strcmp(tried, backup->checkpoint) == 0) {
+                tell(&backup->request, "a bitmap %s without a checkpoint is still there", tried);
+                return -1;
+        }
+        memcpy(tried, backup->checkpoint, CHECKPOINT_NAME_MAX);
         for (unsigned i = 0; i < backup->n_disks; i++)
                 if (backup->disks[i].checkpointed)
                         targets[n++] = backup->disks[i].target;
@@ -268,14 +315,30 @@ static bool give_up_base(struct live_backup *backup, const struct error *failure
         return any;
 }
 
-static int begin_with_repairs(struct live_backup *backup, struct error *err) {
+// Somebody else's job, since we looked: while the guest was being frozen (fault 32).
+static bool another_began(const struct live_backup *backup, uint64_t deadline, const struct error *failure) {
+        virDomainPtr domain = backup->request.domain;
+        virDomainJobInfo info;
+        if (failure->code != ERROR_CONFLICT && failure->code != ERROR_TIMEOUT)
+                return false;
+        return clock_ms(&system_clock) < deadline && virDomainIsActive(domain) == 1 &&
+               virDomainGetJobInfo(domain, &info) == 0 && info.type != VIR_DOMAIN_JOB_NONE;
+}
+
+static int begin_with_repairs(struct live_backup *backup, uint64_t deadline, struct error *err) {
+        char tried[CHECKPOINT_NAME_MAX] = "";
+        bool again = false;
         for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
                 struct error error = ERROR_INIT;
-                if (wait_for_others(&backup->request, err) < 0)
+                _cleanup_(tree_free_p) xmlDoc *doc = NULL;
+                int waited = wait_for_others(&backup->request, deadline, err);
+                if (waited < 0 || ((waited > 0 || again) && prepare(backup, &doc, err) < 0))
                         return -1;
                 if (begin_job(backup, &error) == 0)
                         return 0;
-                if (drop_stray(backup, &error) == 0 || skip_name(backup, &error) || give_up_base(backup, &error))
+                again = another_began(backup, deadline, &error);
+                if (again || drop_stray(backup, &error, tried) == 0 || skip_name(backup, &error) ||
+                    give_up_base(backup, &error))
                         continue;
                 if (err)
                         *err = error;
@@ -300,13 +363,6 @@ static void end_former(const struct live_backup_request *request) {
                 tell(request, "a backup of the VM that was left was ended");
 }
 
-static int require_disks(const struct live_backup *backup, struct error *err) {
-        for (unsigned i = 0; i < backup->n_disks; i++)
-                if (!backup->disks[i].left_out)
-                        return 0;
-        return error_set(err, ERROR_REFUSED, "the VM has no disk of its own");
-}
-
 static int require_running(const struct live_backup *backup, struct error *err) {
         int active = virDomainIsActive(backup->request.domain);
         if (active < 0)
@@ -321,26 +377,18 @@ int live_backup_begin(const struct live_backup_request *request, struct live_bac
         virDomainRef(request->domain);
         backup->name = memory_string(virDomainGetName(request->domain));
         backup->persistent = virDomainIsPersistent(request->domain) == 1;
+        uint64_t deadline = clock_ms(&system_clock) + seconds_to_wait(request) * 1000ull;
         int status = require_running(backup, err);
         if (status == 0)
                 end_former(request);
+        if (status == 0 && wait_for_others(request, deadline, err) < 0)
+                status = -1;
         if (status == 0)
-                status = wait_for_others(request, err);
+                status = prepare(backup, &doc, err);
         if (status == 0)
-                status = read_definition(request->domain, &doc, err);
-        const xmlNode *root = status == 0 ? xmlDocGetRootElement(doc) : NULL;
+                status = make_directory(backup, xmlDocGetRootElement(doc), err);
         if (status == 0)
-                status = live_disks_read(root, &backup->disks, &backup->n_disks, &backup->sources, err);
-        if (status == 0)
-                status = require_disks(backup, err);
-        if (status == 0)
-                status = read_sizes(backup, err);
-        if (status == 0)
-                status = plan(backup, err);
-        if (status == 0)
-                status = make_directory(backup, root, err);
-        if (status == 0)
-                status = begin_with_repairs(backup, err);
+                status = begin_with_repairs(backup, deadline, err);
         if (status < 0) {
                 live_backup_end(backup);
                 return -1;
@@ -382,6 +430,22 @@ static int same_disks(const struct live_backup *backup, struct error *err) {
         return 0;
 }
 
+// QEMU keeps nothing of what is overwritten once its part of the job is over, and shows what is there then, until
+// libvirt hears of it and ends the rest.
+static int jobs_last(const struct live_backup *backup, struct error *err) {
+        for (unsigned i = 0; i < backup->n_disks; i++) {
+                virDomainBlockJobInfo info;
+                if (backup->disks[i].left_out)
+                        continue;
+                int found = virDomainGetBlockJobInfo(backup->request.domain, backup->disks[i].target, &info, 0);
+                if (found < 0)
+                        return connection_error(err, "ask for a disk's job");
+                if (found == 0 || info.type != VIR_DOMAIN_BLOCK_JOB_TYPE_BACKUP)
+                        return error_set(err, ERROR_CONFLICT, "the backup job was ended by somebody else");
+        }
+        return 0;
+}
+
 int live_backup_check(const struct live_backup *backup, struct error *err) {
         unsigned char uuid[VIR_UUID_BUFLEN];
         virDomainPtr domain = backup->request.domain;
@@ -405,7 +469,7 @@ int live_backup_check(const struct live_backup *backup, struct error *err) {
                 return error_set(err, ERROR_CONFLICT, "the VM was undefined during the backup");
         if (!is_ours(backup))
                 return error_set(err, ERROR_CONFLICT, "the backup job was ended by somebody else, or the VM restarted");
-        return same_disks(backup, err);
+        return same_disks(backup, err) < 0 ? -1 : jobs_last(backup, err);
 }
 
 void live_backup_end(struct live_backup *backup) {

@@ -26,7 +26,8 @@ struct live_backup_request {
         virDomainPtr domain;
         struct journal *journal;
         const char *job;
-        const char *directory; // of ours, where QEMU's user may enter: sockets, and what the guest overwrites meanwhile
+        const char *directory; // of ours: sockets, and what the guest overwrites meanwhile. QEMU's user must be able to
+                               // enter all that it lies in; it is made so itself if it is not there
         const char *base;      // the checkpoint of the restore point to add to; NULL: none
         unsigned freeze_ms;    // 0: FREEZE_LIMIT_MS
         unsigned wait_seconds; // for another job on the VM; 0: LIVE_BACKUP_WAIT_SECONDS

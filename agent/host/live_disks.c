@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The disks of a running VM (see live_disks.h). */
 #include "agent/host/live_disks.h"
+#include "agent/host/disk_source.h"
 #include "common/memory.h"
 #include <stdlib.h>
 #include <string.h>
@@ -36,13 +37,8 @@ static bool read_one(const xmlNode *at, struct live_disk *ret) {
 
 // What a disk is made of, but not what is in a drive.
 static char *add_source(char *sources, const xmlNode *at, const struct live_disk *disk) {
-        xmlNode *source = disk->left_out ? NULL : tree_child(at, "source");
-        _cleanup_(free_p) char *before = sources, *file = source ? tree_attribute(source, "file") : NULL,
-                               *device = source ? tree_attribute(source, "dev") : NULL;
-        return memory_format("%s%s %s;", before, disk->left_out ? "" : disk->target,
-                             file     ? file
-                             : device ? device
-                                      : "");
+        _cleanup_(free_p) char *before = sources, *source = disk->left_out ? NULL : disk_source_text(at);
+        return memory_format("%s%s %s\n", before, disk->left_out ? "" : disk->target, source ? source : "");
 }
 
 int live_disks_read(const xmlNode *domain, struct live_disk **ret, unsigned *ret_n, char **ret_sources,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Which disks of a VM are backed up and how, by its definition alone. */
 #include "agent/host/live_disks.h"
+#include "agent/host/disk_source.h"
 #include "common/memory.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -73,6 +74,49 @@ static void another_medium_is_no_other_disk_but_another_image_is(void **state) {
         }
 }
 
+static char *source_of(const char *disk) {
+        _cleanup_(tree_free_p) xmlDoc *doc = parse(disk);
+        return disk_source_text(xmlDocGetRootElement(doc));
+}
+
+static void disks_of_the_network_and_of_pools_are_told_apart(void **state) {
+        (void) state;
+        static const char *const disks[] = {
+                "<disk><source protocol='rbd' name='p/a'><host name='h'/></source></disk>",
+                "<disk><source protocol='rbd' name='p/b'><host name='h'/></source></disk>",
+                "<disk><source protocol='nbd' name='p/a'><host name='h'/></source></disk>",
+                "<disk><source protocol='rbd' name='p/a'><host name='i'/></source></disk>",
+                "<disk><source pool='p' volume='a'/></disk>",
+                "<disk><source pool='p' volume='b'/></disk>",
+                "<disk><source pool='q' volume='a'/></disk>",
+                "<disk><source file='/a'/></disk>",
+                "<disk><source dev='/a'/></disk>",
+                "<disk/>",
+        };
+        for (unsigned i = 0; i < ARRAY_SIZE(disks); i++)
+                for (unsigned k = 0; k < ARRAY_SIZE(disks); k++) {
+                        _cleanup_(free_p) char *one = source_of(disks[i]), *other = source_of(disks[k]);
+                        assert_int_equal(strcmp(one, other) == 0, i == k);
+                }
+}
+
+static void a_disk_is_known_again_by_what_it_is_made_of(void **state) {
+        (void) state;
+        _cleanup_(tree_free_p) xmlDoc *doc = parse(definition), *none = parse("<domain/>");
+        _cleanup_(free_p) char *xml = memory_string(definition);
+        const xmlNode *then = xmlDocGetRootElement(doc);
+        *strstr(xml, "vda") = 'x', *strstr(xml, "vde") = 'y'; // exchanged
+        memcpy(strstr(xml, "xda"), "vde", 3), memcpy(strstr(xml, "yde"), "vda", 3);
+        _cleanup_(tree_free_p) xmlDoc *exchanged = parse(xml);
+        assert_true(disk_source_same(then, then, "vda"));
+        assert_true(disk_source_same(then, xmlDocGetRootElement(exchanged), "vdb"));
+        assert_false(disk_source_same(then, xmlDocGetRootElement(exchanged), "vda"));
+        assert_false(disk_source_same(then, xmlDocGetRootElement(exchanged), "vde"));
+        assert_false(disk_source_same(then, then, "vdz"));
+        assert_false(disk_source_same(then, xmlDocGetRootElement(none), "vda"));
+        assert_false(disk_source_same(NULL, then, "vda")); // a record that does not say
+}
+
 static void qemus_user_is_read_in_numbers(void **state) {
         (void) state;
         unsigned user, group;
@@ -140,6 +184,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(what_is_no_disk_of_its_own_is_left_out_and_said_so, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(another_medium_is_no_other_disk_but_another_image_is, set_up,
                                                 tear_down),
+                cmocka_unit_test(disks_of_the_network_and_of_pools_are_told_apart),
+                cmocka_unit_test(a_disk_is_known_again_by_what_it_is_made_of),
                 cmocka_unit_test_setup_teardown(qemus_user_is_read_in_numbers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(each_disk_is_asked_for_in_its_own_way, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_vm_with_snapshots_is_read_in_full, set_up, tear_down),
