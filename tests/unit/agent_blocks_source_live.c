@@ -113,6 +113,41 @@ static void without_a_bitmap_there_is_data_and_zeros(void **state) {
         source_free(source);
 }
 
+#define STRIPES 3000u // of 4 KiB each, as far from one another
+
+static void more_runs_than_are_remembered_at_once_are_all_told(void **state) {
+        (void) state;
+        FILE *writes = fopen(scratch_path("writes"), "w");
+        assert_non_null(writes);
+        for (unsigned i = 0; i < STRIPES; i++)
+                fprintf(writes, "write -q -P %u %uk 4k\n", 1 + i % 251, 8 * i);
+        assert_int_equal(fclose(writes), 0);
+        shell("qemu-img create -q -f qcow2 -o cluster_size=4k a 24000k && qemu-img bitmap --add -g 4k -f qcow2 a since "
+              "&& "
+              "qemu-io -f qcow2 -t unsafe a <writes && "
+              "qemu-nbd -f qcow2 -r -t -e 8 -x vda -B since -k $PWD/socket --fork --pid-file=pid a");
+        struct nbd_export export = {.socket = scratch_path("socket"), .name = "vda", .bitmap = "since"};
+        struct source *source = NULL;
+        struct source_range range;
+        struct error err = ERROR_INIT;
+        assert_true(STRIPES > NBD_RUNS_MAX);
+        assert_int_equal(source_live_new(&export, &source, &err), 0);
+        source_tell_same(source, 4 * KIB);
+        _cleanup_(free_p) uint8_t *buffer = blocks_buffer();
+        for (unsigned i = 0; i < 2 * STRIPES; i++) {
+                assert_int_equal(source_next(source, &range, &err), 1);
+                assert_int_equal(range.offset, i * 4ull * KIB);
+                assert_int_equal(range.length, 4 * KIB);
+                assert_int_equal(range.kind, i % 2 == 0 ? SOURCE_DATA : SOURCE_SAME);
+                if (i % 2 == 1)
+                        continue;
+                assert_int_equal(source_read(source, range.offset, buffer, range.length, &err), 0);
+                assert_int_equal(buffer[0], 1 + i / 2 % 251);
+        }
+        assert_int_equal(source_next(source, &range, &err), 0);
+        source_free(source);
+}
+
 static void fault_28_a_bitmap_that_is_not_shown_is_an_error(void **state) {
         (void) state;
         source_free(serve("since"));
@@ -144,6 +179,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(one_who_has_the_base_is_told_what_is_the_same, scratch_make, tear_down),
                 cmocka_unit_test_setup_teardown(one_who_has_not_is_given_everything, scratch_make, tear_down),
                 cmocka_unit_test_setup_teardown(without_a_bitmap_there_is_data_and_zeros, scratch_make, tear_down),
+                cmocka_unit_test_setup_teardown(more_runs_than_are_remembered_at_once_are_all_told, scratch_make,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(fault_28_a_bitmap_that_is_not_shown_is_an_error, scratch_make,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(fault_27_a_server_that_dies_is_an_error_with_its_place, scratch_make,
