@@ -61,6 +61,7 @@ static int read_definition(struct reading *reading) {
         if (reading->nvram && stat(reading->nvram, &st) == 0)
                 reading->domain->nvram_bytes = (uint64_t) st.st_size;
         definition_bases_read(definition, &reading->bases);
+        definition_bases_resolve(&reading->bases, reading->pools);
         definition_free(definition);
         return r;
 }

@@ -52,14 +52,12 @@ static void add_header_obstacles(Drover__Domain *domain, const Drover__Disk *dis
                 obstacle_add(domain, "corrupt", repair, "disk %s: its image is marked as corrupt", disk->target);
 }
 
-static void add_chain(Drover__Domain *domain, Drover__Disk *disk, bool active) {
-        struct image_chain chain;
-        image_chain_read(disk->path, disk->format, &chain);
-        if (chain.n == 0)
+static void add_chain(Drover__Domain *domain, Drover__Disk *disk, const struct image_chain *chain, bool active) {
+        if (chain->n == 0)
                 return;
-        disk->backing_chain = new_array(char *, chain.n);
-        disk->n_backing_chain = chain.n;
-        memcpy(disk->backing_chain, chain.paths, chain.n * sizeof(*chain.paths)); // the members are the message's now
+        disk->backing_chain = new_array(char *, chain->n);
+        for (unsigned i = 0; i < chain->n; i++)
+                disk->backing_chain[disk->n_backing_chain++] = memory_string(chain->paths[i]);
         _cleanup_(free_p) char *hint =
                 active ? memory_format("virsh blockpull %s %s --wait", domain->name, disk->target)
                        : memory_format("qemu-img convert -O qcow2 %s NEW, and virsh edit %s", disk->path, domain->name);
@@ -84,23 +82,39 @@ static void add_base(Drover__Disk *disk, const char *path) {
         disk->backing_chain[disk->n_backing_chain++] = memory_string(path);
 }
 
+// Only what is known to its end and has plain names can be compared.
+static bool can_be_compared(const struct image_chain *chain) {
+        for (unsigned i = 0; i < chain->n; i++)
+                if (chain->paths[i][0] != '/')
+                        return false;
+        return chain->end == IMAGE_CHAIN_WHOLE;
+}
+
+// Whether the image says something else of what is below it there. What cannot be compared does not count.
+static bool differs(const struct image_chain *chain, unsigned depth, const struct definition_base *base) {
+        if (base->kind == BASE_NOTHING)
+                return depth != chain->n;
+        if (depth >= chain->n || base->kind == BASE_ELSEWHERE)
+                return true;
+        const char *format = chain->formats[depth];
+        if (*format && *base->format && strcmp(format, base->format) != 0)
+                return true;
+        return base->kind == BASE_FILE && reach_answers(base->path) && !is_one_file(chain->paths[depth], base->path);
+}
+
 // What is copied or converted is what the image says that it lies over. Where the definition says otherwise, the guest
 // sees something else; nobody may take away either.
-static void add_named(Drover__Domain *domain, Drover__Disk *disk, const struct definition_bases *bases) {
-        const size_t own = disk->n_backing_chain;
-        size_t depth = 0;
-        bool same = true;
+static void add_named(Drover__Domain *domain, Drover__Disk *disk, const struct definition_bases *bases,
+                      const struct image_chain *chain) {
+        bool compare = can_be_compared(chain), same = true;
+        unsigned depth = 0;
         for (unsigned i = 0; i < bases->n; i++) {
                 const struct definition_base *base = &bases->items[i];
                 if (strcmp(base->target, disk->target) != 0)
                         continue;
-                if (!*base->path) {
-                        same = same && depth == own;
-                        continue;
-                }
-                same = same && depth < own && is_one_file(disk->backing_chain[depth], base->path);
+                same = same && !(compare && differs(chain, depth, base));
                 depth++;
-                if (base->path[0] == '/')
+                if (base->kind == BASE_FILE)
                         add_base(disk, base->path);
         }
         if (same)
@@ -127,6 +141,7 @@ static void add_image_obstacle(Drover__Domain *domain, const Drover__Disk *disk,
 static void measure_file(Drover__Domain *domain, Drover__Disk *disk, const struct definition_bases *bases, bool active,
                          bool fenced) {
         struct image image;
+        struct image_chain chain = {.end = IMAGE_CHAIN_WHOLE};
         struct error error = ERROR_INIT;
         if (image_inspect_at(AT_FDCWD, disk->path, disk->format, &image, &error) < 0) {
                 if (strcmp(disk->device, "disk") != 0 || (fenced && error.code == ERROR_NOT_FOUND))
@@ -140,8 +155,10 @@ static void measure_file(Drover__Domain *domain, Drover__Disk *disk, const struc
         disk->bitmaps = image.bitmaps;
         add_header_obstacles(domain, disk, &image);
         if (image.has_backing)
-                add_chain(domain, disk, active);
-        add_named(domain, disk, bases);
+                image_chain_read(disk->path, disk->format, &chain);
+        add_chain(domain, disk, &chain, active);
+        add_named(domain, disk, bases, &chain);
+        image_chain_fini(&chain);
 }
 
 // All of a device is taken, and nothing stands in front of the guest's disk.

@@ -61,6 +61,7 @@ void image_chain_below(const struct image *image, const char *path, struct image
                         image_chain_break(ret, IMAGE_CHAIN_UNKNOWN, &why);
                         return;
                 }
+                snprintf(ret->formats[ret->n], sizeof(ret->formats[0]), "%s", at.backing_format);
                 over = ret->paths[ret->n++] = image_backing_path(over, at.backing);
                 if (over[0] != '/') {
                         error_set(&why, ERROR_REFUSED, "%s is no plain name of a file", over);

@@ -18,6 +18,7 @@ enum image_chain_end {
 };
 struct image_chain {
         char *paths[IMAGE_CHAIN_MAX]; // below the image, nearest first; what is not absolute is no file of this host
+        char formats[IMAGE_CHAIN_MAX][32]; // of each, as what is laid over it says; "": it does not say
         unsigned n;
         enum image_chain_end end;
         char why[256]; // unless it is whole

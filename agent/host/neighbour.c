@@ -33,6 +33,8 @@ int neighbour_disk_path(const struct pool_table *pools, const Drover__Disk *disk
         if (strcmp(disk->type, "volume") != 0)
                 return 0;
         char *path = pool_table_path(pools, disk->pool, disk->volume);
+        if (!path && pool_table_check(pools, disk->pool, err) < 0)
+                return error_prefix(err, "disk %s", disk->target);
         if (!path) {
                 error_set(err, ERROR_REFUSED,
                           "disk %s is a volume of pool %s, which is not an active pool of files or devices",
@@ -44,31 +46,53 @@ int neighbour_disk_path(const struct pool_table *pools, const Drover__Disk *disk
         return 1;
 }
 
-static void resolve(const struct pool_table *pools, Drover__Domain *domain) {
-        for (size_t i = 0; i < domain->n_disks; i++) {
-                Drover__Disk *disk = domain->disks[i];
-                char *path;
-                // What no pool here resolves is no file that another VM could share.
-                if (strcmp(disk->type, "volume") == 0 && neighbour_disk_path(pools, disk, &path, NULL) > 0) {
+// What no active pool here resolves is no file that another VM could share, unless that pool could not be read, or was
+// stopped under a VM that runs.
+static void note_volume(struct neighbour *neighbour, const struct pool_table *pools, const char *target,
+                        const char *pool, bool running) {
+        struct error why = ERROR_INIT;
+        int known = pool_table_check(pools, pool, &why);
+        if (neighbour->why || known > 0 || (known == 0 && !running))
+                return;
+        neighbour->why = known < 0 ? memory_format("disk %s: %s", target, why.message)
+                                   : memory_format("disk %s is a volume of pool %s, which is not active", target, pool);
+}
+
+static void resolve(struct neighbour *neighbour, const struct pool_table *pools, bool running) {
+        for (size_t i = 0; i < neighbour->definition->n_disks; i++) {
+                Drover__Disk *disk = neighbour->definition->disks[i];
+                if (strcmp(disk->type, "volume") != 0)
+                        continue;
+                char *path = pool_table_path(pools, disk->pool, disk->volume);
+                if (path) {
                         if (disk->path != protobuf_c_empty_string)
                                 free(disk->path);
                         disk->path = path;
+                } else if (strcmp(disk->device, "disk") == 0 || strcmp(disk->device, "lun") == 0) {
+                        note_volume(neighbour, pools, disk->target, disk->pool, running);
                 }
+        }
+        definition_bases_resolve(&neighbour->bases, pools);
+        for (unsigned i = 0; i < neighbour->bases.n; i++) {
+                const struct definition_base *base = &neighbour->bases.items[i];
+                if (base->kind == BASE_VOLUME)
+                        note_volume(neighbour, pools, base->target, base->pool, running);
         }
 }
 
-static int add(struct neighbours *neighbours, const struct pool_table *pools, const char *xml, struct error *err) {
+static int add(struct neighbours *neighbours, const struct pool_table *pools, const char *xml, bool running,
+               struct error *err) {
         _cleanup_(definition_free_p) struct definition *definition = NULL;
         _cleanup_(domain_message_free_p) Drover__Domain *domain = new (Drover__Domain);
         drover__domain__init(domain);
         if (definition_parse(xml, strlen(xml), &definition, err) < 0 ||
             definition_describe(definition, domain, err) < 0)
                 return -1;
-        resolve(pools, domain);
         neighbours->items = memory_grow(neighbours->items, neighbours->n + 1, sizeof(*neighbours->items));
         struct neighbour *neighbour = &neighbours->items[neighbours->n++];
         *neighbour = (struct neighbour){.definition = steal(&domain), .nvram = definition_nvram_file(definition)};
         definition_bases_read(definition, &neighbour->bases);
+        resolve(neighbour, pools, running);
         return 0;
 }
 
@@ -83,7 +107,7 @@ static int add_domain(struct neighbours *neighbours, const struct pool_table *po
                         return 0;
                 if (!xml)
                         return connection_error(err, "read a definition");
-                if (add(neighbours, pools, xml, err) < 0)
+                if (add(neighbours, pools, xml, !(views[i] & VIR_DOMAIN_XML_INACTIVE), err) < 0)
                         return error_prefix(err, "VM %s", virDomainGetName(domain));
         }
         return 0;
@@ -122,6 +146,7 @@ void neighbours_fini(struct neighbours *neighbours) {
                 proto_free((ProtobufCMessage *) neighbours->items[i].definition);
                 definition_bases_fini(&neighbours->items[i].bases);
                 free(neighbours->items[i].nvram);
+                free(neighbours->items[i].why);
         }
         free(neighbours->items);
         *neighbours = (struct neighbours){0};
@@ -239,9 +264,11 @@ static enum over disk_is_over(struct question *question, const Drover__Disk *dis
 // Named by the definition. What is below it in turn, its own header tells.
 static enum over base_is_over(struct question *question, const struct definition_base *base) {
         struct image_chain chain;
-        if (!*base->path || base->remote)
+        if (base->kind == BASE_NOTHING || base->kind == BASE_ELSEWHERE)
                 return OVER_NOT;
-        if (base->path[0] != '/') {
+        if (base->kind == BASE_VOLUME) // its pool is not active
+                return OVER_AWAY;
+        if (base->kind == BASE_UNKNOWN) {
                 _cleanup_(free_p) char *why = memory_format("%s is no plain name of a file", base->path);
                 return unknown(question, why);
         }
@@ -256,7 +283,7 @@ static enum over base_is_over(struct question *question, const struct definition
 }
 
 static enum over images_are_over(struct question *question, const struct neighbour *neighbour) {
-        enum over most = OVER_NOT;
+        enum over most = neighbour->why ? unknown(question, neighbour->why) : OVER_NOT;
         for (size_t k = 0; k < neighbour->definition->n_disks; k++) {
                 enum over over = disk_is_over(question, neighbour->definition->disks[k]);
                 most = over > most ? over : most;

@@ -13,6 +13,7 @@ struct neighbour {
         Drover__Domain *definition;    // name, uuid, disks with `path` resolved, interfaces; owned
         struct definition_bases bases; // what the definition lays its images over, beside what they say themselves
         char *nvram;                   // NULL: none
+        char *why;                     // NULL, or why nobody can tell where one of its images lies
 };
 struct neighbours {
         struct neighbour *items; // a running VM stands here twice
@@ -31,6 +32,6 @@ int neighbours_check_unused(const struct neighbours *neighbours, const struct he
 int neighbours_based_on(const struct neighbours *neighbours, struct journal *journal, const char *path,
                         struct error *err);
 // The path of a disk that is a file or a device of this host, resolved through the active pools: 1, 0 when it is none,
-// or ERROR_REFUSED for a volume that is neither. Caller frees.
+// ERROR_REFUSED for a volume that is neither, ERROR_LIBVIRT when its pool cannot be read. Caller frees.
 struct pool_table;
 int neighbour_disk_path(const struct pool_table *pools, const Drover__Disk *disk, char **ret_path, struct error *err);

@@ -19,8 +19,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#define POOLS_MAX 1024u
-
 void pool_directory_fini(struct pool_directory *directory) {
         if (directory->fd >= 0)
                 close(directory->fd);
@@ -216,7 +214,9 @@ int pool_refresh(virConnectPtr conn, const char *name, struct error *err) {
 // ---- the table of directories ----
 
 struct pool_entry {
-        char *name, *path;
+        char *name;
+        char *path;   // NULL: it holds neither files nor devices, or could not be read
+        char *why;    // it could not be read
         dev_t device; // the directory itself, so that other spellings of its path are recognised
         ino_t inode;  // 0: not looked at
         int remote;   // the number of its mount, if the files there are on another host; 0: they are not
@@ -233,6 +233,7 @@ void pool_table_free(struct pool_table *table) {
         for (unsigned i = 0; i < table->n; i++) {
                 free(table->entries[i].name);
                 free(table->entries[i].path);
+                free(table->entries[i].why);
         }
         free(table);
 }
@@ -245,19 +246,31 @@ static void look_at(struct pool_entry *entry) {
         }
 }
 
-// A pool that cannot be read (undefined meanwhile) is left out.
-static void table_add(struct pool_table *table, virStoragePoolPtr pool) {
+// One that went away meanwhile is left out. What one that cannot be read holds, nobody can tell: that is kept in mind.
+static int table_add(struct pool_table *table, virStoragePoolPtr pool, struct error *err) {
         char *path = NULL;
-        enum holds holds;
-        if (place_of(pool, &holds, &path, NULL, NULL) < 0 || !path)
-                return;
+        enum holds holds = HOLDS_OTHER;
+        struct error why = ERROR_INIT;
+        int read = place_of(pool, &holds, &path, NULL, &why);
+        if (read < 0 && why.code == ERROR_NOT_FOUND)
+                return 0;
+        if (read < 0 && why.code == ERROR_UNREACHABLE) { // libvirt itself is gone
+                if (err)
+                        *err = why;
+                return -1;
+        }
+        if (read == 0 && holds != HOLDS_OTHER && !path)
+                read = error_set(&why, ERROR_LIBVIRT, "it does not say where it lies");
         struct pool_entry *entry = &table->entries[table->n++];
-        *entry = (struct pool_entry){
-                .name = memory_string(virStoragePoolGetName(pool)), .path = path, .files = holds == HOLDS_FILES};
+        *entry = (struct pool_entry){.name = memory_string(virStoragePoolGetName(pool)),
+                                     .path = path,
+                                     .why = read < 0 ? memory_string(why.message) : NULL,
+                                     .files = holds == HOLDS_FILES};
         struct mount mount;
-        entry->remote = mount_of(path, &mount) && mount.remote ? mount.number : 0;
-        if (!entry->remote)
+        entry->remote = path && mount_of(path, &mount) && mount.remote ? mount.number : 0;
+        if (path && !entry->remote)
                 look_at(entry);
+        return 0;
 }
 
 int pool_table_read(virConnectPtr conn, struct pool_table **ret, struct error *err) {
@@ -268,18 +281,34 @@ int pool_table_read(virConnectPtr conn, struct pool_table **ret, struct error *e
         if (n < 0)
                 return connection_error(err, "list the pools");
         struct pool_table *table = memory_new(sizeof(*table) + (size_t) n * sizeof(table->entries[0]));
-        for (int i = 0; i < n; i++) {
-                if (i < (int) POOLS_MAX)
-                        table_add(table, pools[i]);
+        int status = 0;
+        for (int i = 0; i < n; i++) { // as many as libvirt lets a host have
+                if (status == 0)
+                        status = table_add(table, pools[i], err);
                 virStoragePoolFree(pools[i]);
         }
         free(pools);
+        if (status < 0) {
+                pool_table_free(table);
+                return -1;
+        }
         *ret = table;
         return 0;
 }
 
+static int cannot_be_read(const struct pool_entry *entry, struct error *err) {
+        return error_set(err, ERROR_LIBVIRT, "pool %s cannot be read: %s", entry->name, entry->why);
+}
+
+int pool_table_check(const struct pool_table *table, const char *pool, struct error *err) {
+        for (unsigned i = 0; i < table->n; i++)
+                if (strcmp(table->entries[i].name, pool) == 0)
+                        return table->entries[i].why ? cannot_be_read(&table->entries[i], err) : 1;
+        return 0;
+}
+
 static bool entry_named(const struct pool_entry *entry, const char *path, size_t directory_length) {
-        return strncmp(entry->path, path, directory_length) == 0 && entry->path[directory_length] == 0;
+        return entry->path && strncmp(entry->path, path, directory_length) == 0 && entry->path[directory_length] == 0;
 }
 
 // By another spelling. A pool on a file system whose server may be gone is asked only about what lies there itself.
@@ -296,7 +325,7 @@ static const struct pool_entry *find_alike(const struct pool_table *table, const
                 return NULL;
         for (unsigned i = 0; i < table->n; i++) {
                 struct pool_entry entry = table->entries[i];
-                if (entry.remote != remote)
+                if (!entry.path || entry.remote != remote)
                         continue;
                 if (remote)
                         look_at(&entry);
@@ -327,14 +356,14 @@ char *pool_table_path(const struct pool_table *table, const char *pool, const ch
         if (strchr(volume, '/'))
                 return NULL;
         for (unsigned i = 0; i < table->n; i++)
-                if (strcmp(table->entries[i].name, pool) == 0)
+                if (table->entries[i].path && strcmp(table->entries[i].name, pool) == 0)
                         return memory_format("%s/%s", table->entries[i].path, volume);
         return NULL;
 }
 
 const char *pool_table_directory(const struct pool_table *table, unsigned n) {
         for (unsigned i = 0; i < table->n; i++)
-                if (table->entries[i].files && n-- == 0)
+                if (table->entries[i].files && table->entries[i].path && n-- == 0)
                         return table->entries[i].path;
         return NULL;
 }
@@ -344,6 +373,9 @@ int pool_of_path(virConnectPtr conn, const char *path, char *ret_pool, char *ret
         if (pool_table_read(conn, &table, err) < 0)
                 return -1;
         const char *volume = NULL, *pool = pool_table_find(table, path, &volume);
+        for (unsigned i = 0; !pool && i < table->n; i++)
+                if (table->entries[i].why) // it may be the one
+                        return cannot_be_read(&table->entries[i], err);
         if (!pool || strlen(pool) > NAME_VOLUME_MAX || strlen(volume) > NAME_VOLUME_MAX)
                 return 0;
         snprintf(ret_pool, NAME_VOLUME_MAX + 1, "%s", pool);

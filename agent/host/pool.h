@@ -36,12 +36,17 @@ int pool_require(virConnectPtr conn, const char *pool, virStoragePoolPtr *ret, s
 int pool_refresh(virConnectPtr conn, const char *pool, struct error *err);
 int pool_refresh_directory(virConnectPtr conn, const char *directory,
                            struct error *err); // the active pool with this target path, if any
-// The pool whose directory holds `path`, if any: names copied into ret (sizes NAME_VOLUME_MAX+1); 1 found, 0 none, -1.
+// The pool whose directory holds `path`, if any: names copied into ret (sizes NAME_VOLUME_MAX+1); 1 found, 0 none, -1,
+// also when it may be one that cannot be read.
 int pool_of_path(virConnectPtr conn, const char *path, char *ret_pool, char *ret_volume, struct error *err);
 
-// The same for many paths: the active pools of files and of devices, and their directories, read once.
+// The same for many paths: the active pools of files and of devices, and their directories, read once. A pool that
+// cannot be read does not fail the whole, but nothing is found in it: whoever takes that for an answer asks
+// pool_table_check().
 struct pool_table;
 int pool_table_read(virConnectPtr conn, struct pool_table **ret, struct error *err);
+// 1: the pool is active and was read, whatever it holds; 0: no active pool bears the name; -1: it could not be read.
+int pool_table_check(const struct pool_table *table, const char *pool, struct error *err);
 void pool_table_free(struct pool_table *table);
 // The name of the pool that holds `path`, or NULL; borrowed from the table. *ret_volume (may be NULL) points into path.
 const char *pool_table_find(const struct pool_table *table, const char *path, const char **ret_volume);

@@ -21,6 +21,16 @@ char *virDomainGetXMLDesc(virDomainPtr domain, unsigned flags) {
         return xml;
 }
 
+// What a pool holds is not told. Stands before libvirt's own.
+static bool pools_are_silent;
+
+char *virStoragePoolGetXMLDesc(virStoragePoolPtr pool, unsigned flags) {
+        char *(*get)(virStoragePoolPtr, unsigned);
+        virResetLastError();
+        *(void **) &get = dlsym(RTLD_NEXT, "virStoragePoolGetXMLDesc");
+        return pools_are_silent ? NULL : get(pool, flags);
+}
+
 static void put(uint8_t *header, size_t offset, uint32_t value) {
         value = htobe32(value);
         memcpy(header + offset, &value, sizeof(value));
@@ -66,7 +76,17 @@ static void define_over_base(struct scene *scene, const char *base, const char *
         define_over_named(scene, "over.qcow2", backing);
 }
 
+// A VM "over" whose disk is a volume.
+static void define_over_volume(struct scene *scene, const char *pool, const char *volume) {
+        _cleanup_(free_p) char *disk =
+                memory_format("<disk type='volume' device='disk'><driver name='qemu' type='qcow2'/>"
+                              "<source pool='%s' volume='%s'/><target dev='vda' bus='virtio'/></disk>",
+                              pool, volume);
+        scene_define(scene, "over", OVER_UUID, "52:54:00:00:00:02", disk);
+}
+
 static struct scene *with_erp(void **state) {
+        pools_are_silent = false; // should a test before this one have failed
         scene_define_vm(*state, "erp", SCENE_UUID, "");
         return *state;
 }
@@ -201,6 +221,68 @@ static void fault_34_what_a_guest_wrote_into_a_raw_base_is_no_header(void **stat
         scene_must(scene, fence(scene));
 }
 
+// What lies below over.qcow2, "base.raw" by its own words, stands in the definition otherwise.
+static void define_over_other(struct scene *scene, const char *type, const char *format, const char *source) {
+        _cleanup_(free_p) char *backing = memory_format(
+                "<backingStore type='%s'><format type='%s'/>%s<backingStore/></backingStore>", type, format, source);
+        define_over_named(scene, "over.qcow2", backing);
+}
+
+static void a_volume_that_the_definition_names_is_the_file_that_it_is(void **state) {
+        struct scene *scene = with_erp(state);
+        scene_write(scene, "base.raw", "base");
+        write_over(scene, "over.qcow2", "base.raw", "raw");
+        define_over_other(scene, "volume", "raw", "<source pool='images' volume='erp.raw'/>");
+        assert_refused(scene, "", " is used by over as well");
+        define_over_other(scene, "volume", "raw", "<source pool='images' volume='base.raw'/>");
+        assert_false(is_base(scene, "erp.raw"));
+        scene_must(scene, fence(scene));
+}
+
+static void a_definition_that_names_no_file_of_this_host_holds_up_nobody(void **state) {
+        struct scene *scene = with_erp(state);
+        scene_write(scene, "base.raw", "base");
+        write_over(scene, "over.qcow2", "base.raw", "raw");
+        define_over_other(scene, "nvme", "raw",
+                          "<source type='pci' managed='yes' namespace='1'>"
+                          "<address domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></source>");
+        assert_false(is_base(scene, "erp.raw"));
+        define_over_other(scene, "volume", "raw", "<source pool='stopped' volume='erp.raw'/>");
+        scene_must(scene, fence(scene));
+}
+
+// ---- volumes whose pool is not to be had
+
+static void a_volume_of_a_pool_that_cannot_be_read_may_be_anything(void **state) {
+        struct scene *scene = with_erp(state);
+        write_over(scene, "over.qcow2", "base.raw", "raw");
+        define_over_volume(scene, "images", "over.qcow2");
+        assert_false(is_base(scene, "erp.raw"));
+        pools_are_silent = true;
+        assert_true(is_base(scene, "erp.raw"));
+        assert_refused(scene, "nobody can tell whether over uses ",
+                       " as well: disk vda: pool images cannot be read: read the pool: libvirt gave no reason");
+        define_over(scene, "over.qcow2");
+        assert_false(is_base(scene, "erp.raw"));
+        define_over_other(scene, "volume", "raw", "<source pool='images' volume='base.raw'/>");
+        assert_true(is_base(scene, "erp.raw"));
+        pools_are_silent = false;
+        assert_false(is_base(scene, "erp.raw"));
+}
+
+static void a_volume_of_a_pool_that_was_stopped_under_a_running_vm_may_be_anything(void **state) {
+        struct scene *scene = with_erp(state);
+        define_over_volume(scene, "stopped", "over.qcow2");
+        _cleanup_(domain_free_p) virDomainPtr over = scene_domain(scene, OVER_UUID);
+        assert_int_equal(virDomainCreate(over), 0);
+        assert_refused(scene, "nobody can tell whether over uses ",
+                       " as well: disk vda is a volume of pool stopped, which is not active");
+        assert_int_equal(virDomainDestroy(over), 0);
+        scene_must(scene, fence(scene));
+}
+
+// ---- whether both say the same
+
 // Whether a move of "over" is told that the definition and the image say otherwise, and what the image depends on then.
 static void assert_told(struct scene *scene, bool otherwise, size_t n_bases) {
         Drover__Domain *domain = NULL;
@@ -232,6 +314,35 @@ static void a_definition_that_says_otherwise_than_the_image_is_an_obstacle(void 
         assert_told(scene, false, 0);
         define_over_base(scene, "erp.raw", "raw");
         assert_told(scene, true, 1);
+}
+
+static void an_image_and_a_definition_are_compared_with_their_formats(void **state) {
+        struct scene *scene = with_erp(state);
+        write_over(scene, "middle", "", "");
+        write_over(scene, "over.qcow2", "middle", "qcow2");
+        define_over_base(scene, "middle", "qcow2");
+        assert_told(scene, false, 1);
+        define_over_base(scene, "middle", "raw");
+        assert_told(scene, true, 1);
+        write_over(scene, "over.qcow2", "middle", "");
+        assert_told(scene, false, 1);
+        define_over_other(scene, "volume", "raw", "<source pool='images' volume='middle'/>");
+        assert_told(scene, false, 1);
+        define_over_other(scene, "volume", "raw", "<source pool='images' volume='erp.raw'/>");
+        assert_told(scene, true, 2);
+}
+
+static void what_cannot_be_read_or_followed_is_not_said_to_differ(void **state) {
+        struct scene *scene = with_erp(state);
+        write_over(scene, "over.qcow2", "missing", "qcow2");
+        define_over_base(scene, "erp.raw", "raw");
+        assert_told(scene, false, 2);
+        write_over(scene, "over.qcow2", "json:{}", "raw");
+        assert_told(scene, false, 2);
+        write_over(scene, "over.qcow2", "nbd:localhost:10809", "raw");
+        define_over_other(scene, "network", "raw",
+                          "<source protocol='nbd' name='erp'><host name='localhost' port='10809'/></source>");
+        assert_told(scene, false, 1);
 }
 
 // ---- images that a job has put out of reach
@@ -467,6 +578,12 @@ int main(void) {
                 TEST(what_lies_below_what_the_definition_names_is_in_use),
                 TEST(fault_34_what_a_guest_wrote_into_a_raw_base_is_no_header),
                 TEST(a_definition_that_says_otherwise_than_the_image_is_an_obstacle),
+                TEST(an_image_and_a_definition_are_compared_with_their_formats),
+                TEST(what_cannot_be_read_or_followed_is_not_said_to_differ),
+                TEST(a_volume_that_the_definition_names_is_the_file_that_it_is),
+                TEST(a_definition_that_names_no_file_of_this_host_holds_up_nobody),
+                TEST(a_volume_of_a_pool_that_cannot_be_read_may_be_anything),
+                TEST(a_volume_of_a_pool_that_was_stopped_under_a_running_vm_may_be_anything),
                 TEST(a_base_is_one_while_what_is_over_it_is_fenced_and_when_that_is_back),
                 TEST(a_base_is_one_until_what_is_over_it_is_purged),
                 TEST(what_is_held_and_cannot_be_found_may_be_laid_over_anything),
