@@ -115,6 +115,27 @@ static int look_up(const struct talk *talk, struct error *err) {
         return read(talk->flow->wake_fd, &woken, sizeof woken) < 0 ? check_silence(talk, err) : 0;
 }
 
+static bool hear_failure(struct talk *talk, const Drover__DataEnvelope *envelope, struct error *err) {
+        if (envelope->body_case != DROVER__DATA_ENVELOPE__BODY_FAILURE)
+                return false;
+        talk->told = true;
+        proto_error(envelope->failure, err);
+        error_prefix(err, "%s failed", talk->peer);
+        return true;
+}
+
+// The peer says no more, and is not written to any more: a reset would take away why, which stands behind all that it
+// said before.
+static int hear_end(struct talk *talk, struct error *err) {
+        for (;;) {
+                _cleanup_(proto_free_p) ProtobufCMessage *message = NULL;
+                if (channel_receive(talk->channel, (Drover__DataEnvelope **) &message, NULL) < 0)
+                        return error_set(err, ERROR_UNREACHABLE, "the peer broke off the connection");
+                if (hear_failure(talk, (Drover__DataEnvelope *) message, err))
+                        return -1;
+        }
+}
+
 // What the peer says waits for us, but that it says something shows that it is there.
 static int be_deaf(struct talk *talk, struct error *err) {
         uint64_t heard = channel_heard(talk->channel);
@@ -122,7 +143,7 @@ static int be_deaf(struct talk *talk, struct error *err) {
                 atomic_store(&talk->flow->moved_at, clock_ms(talk->flow->clock));
         talk->heard = heard;
         if (channel_await_end(talk->channel, talk->flow->wake_fd, FLOW_TICK_MS))
-                return error_set(err, ERROR_UNREACHABLE, "the peer broke off the connection");
+                return hear_end(talk, err);
         return look_up(talk, err);
 }
 
@@ -137,11 +158,8 @@ int talk_next(struct talk *talk, bool deaf, Drover__DataEnvelope **ret, struct e
         if (channel_receive(talk->channel, (Drover__DataEnvelope **) &message, err) < 0)
                 return -1;
         Drover__DataEnvelope *envelope = (Drover__DataEnvelope *) message;
-        if (envelope->body_case == DROVER__DATA_ENVELOPE__BODY_FAILURE) {
-                talk->told = true;
-                proto_error(envelope->failure, err);
-                return error_prefix(err, "%s failed", talk->peer);
-        }
+        if (hear_failure(talk, envelope, err))
+                return -1;
         if (envelope->body_case == DROVER__DATA_ENVELOPE__BODY_WAIT)
                 return 0;
         *ret = (Drover__DataEnvelope *) steal(&message);

@@ -5,6 +5,7 @@
  */
 #include "transfer_liar.h"
 #include "agent/transfer/have.h"
+#include "agent/transfer/talk.h"
 #include "common/cleanup.h"
 
 #define DATA  (48 * MIB) // more than fits between the source's disk and a sink that reads nothing
@@ -102,12 +103,57 @@ static void why_a_sink_failed_is_heard_behind_all_that_it_had_to_say(void **stat
         assert_ended(&liar, ERROR_NO_SPACE, "vda: the sink failed: write at 12.0 MiB: No space left on device");
 }
 
+// ---- the conversation alone
+
+// Says much, why it failed, and that it says no more.
+static void *fail_behind_much(void *data) {
+        struct channel *channel = data;
+        struct error why = ERROR_INIT;
+        assert_int_equal(channel_secure(channel, rig.hosts[RIG_SINK], IDENTITY_HOST, true, NULL), 0);
+        for (unsigned i = 0; i < 100; i++) {
+                Drover__DataWait wait = DROVER__DATA_WAIT__INIT;
+                SAY(channel, wait, WAIT, &wait);
+        }
+        error_set(&why, ERROR_NO_SPACE, "no room");
+        channel_say_why(channel, &why);
+        return NULL;
+}
+
+static void fault_02_why_a_peer_broke_off_is_heard_at_once_by_who_hears_nothing(void **state) {
+        (void) state;
+        int fds[2], heard = 0;
+        pthread_t thread;
+        struct flow flow;
+        struct talk talk;
+        struct error err = ERROR_INIT;
+        Drover__DataEnvelope *none = NULL;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+        struct channel *ours = channel_new(fds[0], &rig_clock), *theirs = channel_new(fds[1], &rig_clock);
+        assert_int_equal(pthread_create(&thread, NULL, fail_behind_much, theirs), 0);
+        assert_int_equal(channel_secure(ours, rig.hosts[RIG_SOURCE], IDENTITY_HOST, false, &err), 0);
+        flow_init(&flow, "vda", NULL, &rig_clock);
+        talk_init(&talk, &flow, ours, "the sink");
+        while (heard == 0)
+                heard = talk_next(&talk, true, &none, &err);
+        assert_int_equal(heard, -1);
+        assert_int_equal(err.code, ERROR_NO_SPACE);
+        assert_string_equal(err.message, "the sink failed: no room");
+        assert_true(talk.told);
+        channel_free(ours);
+        pthread_join(thread, NULL);
+        channel_free(theirs);
+        talk_fini(&talk);
+        flow_fini(&flow);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(fault_02_a_sink_that_says_nothing_is_noticed_by_a_source_that_hears_nothing,
                                        nothing_is_later),
                 cmocka_unit_test_setup(a_sink_that_goes_on_to_say_that_it_is_there_is_waited_for, nothing_is_later),
                 cmocka_unit_test_setup(fault_02_a_sink_that_breaks_off_is_noticed_by_a_source_that_hears_nothing,
+                                       nothing_is_later),
+                cmocka_unit_test_setup(fault_02_why_a_peer_broke_off_is_heard_at_once_by_who_hears_nothing,
                                        nothing_is_later),
                 cmocka_unit_test_setup(why_a_sink_failed_is_heard_behind_all_that_it_had_to_say, nothing_is_later),
         };
