@@ -81,7 +81,9 @@ static bool parse_when(const char *at, struct timetable_entry *entry) {
         return (!has_days || *at++ == ':') && take_hours(&at, entry) && *at == '\0';
 }
 
-static int parse_entry(const char *text, struct timetable_entry *ret, struct error *err) {
+typedef int (*parse_rate)(const char *text, uint64_t *ret_bytes_per_second, struct error *err);
+
+static int parse_entry(const char *text, parse_rate parse, struct timetable_entry *ret, struct error *err) {
         const char *when = strchr(text, '@');
         char rate[64];
         size_t length = when ? (size_t) (when - text) : strlen(text);
@@ -90,7 +92,7 @@ static int parse_entry(const char *text, struct timetable_entry *ret, struct err
         memcpy(rate, text, length);
         rate[length] = '\0';
         *ret = (struct timetable_entry){.always = !when};
-        if (units_parse_rate(rate, &ret->bytes_per_second, err) < 0)
+        if (parse(rate, &ret->bytes_per_second, err) < 0)
                 return -1;
         if (!when || parse_when(when + 1, ret))
                 return 0;
@@ -99,9 +101,9 @@ static int parse_entry(const char *text, struct timetable_entry *ret, struct err
         return -1;
 }
 
-int timetable_add(struct timetable *timetable, const char *text, struct error *err) {
+static int add(struct timetable *timetable, const char *text, parse_rate parse, struct error *err) {
         struct timetable_entry entry;
-        if (parse_entry(text, &entry, err) < 0)
+        if (parse_entry(text, parse, &entry, err) < 0)
                 return -1;
         if (timetable->n == TIMETABLE_ENTRIES_MAX)
                 return error_set(err, ERROR_TOO_LARGE, "more than %u rates", TIMETABLE_ENTRIES_MAX);
@@ -113,6 +115,14 @@ int timetable_add(struct timetable *timetable, const char *text, struct error *e
                 }
         timetable->entries[timetable->n++] = entry;
         return 0;
+}
+
+int timetable_add(struct timetable *timetable, const char *text, struct error *err) {
+        return add(timetable, text, units_parse_rate, err);
+}
+
+int timetable_read(struct timetable *timetable, const char *text, struct error *err) {
+        return add(timetable, text, units_read_rate, err);
 }
 
 // ---- asking

@@ -27,6 +27,8 @@ struct timetable {
 
 // ERROR_INVALID says what is wrong, with an example as hint; the timetable is as it was then.
 int timetable_add(struct timetable *timetable, const char *text, struct error *err);
+// The same of an entry that was stored: see units_read_rate().
+int timetable_read(struct timetable *timetable, const char *text, struct error *err);
 uint64_t timetable_rate(const struct timetable *timetable, const struct zone *zone, int64_t at); // 0: no limit
 // The first moment after `at` at which the rate is another one; INT64_MAX: not within eight days, so never but for DST.
 int64_t timetable_next_change(const struct timetable *timetable, const struct zone *zone, int64_t at);

@@ -75,7 +75,7 @@ int units_parse_size(const char *text, uint64_t *ret_bytes, struct error *err) {
         return error_set(err, ERROR_INVALID, "\"%.40s\" is not a size: write 4096, 512M or 20G (K, M, G, T, P)", text);
 }
 
-int units_parse_rate(const char *text, uint64_t *ret_bytes_per_second, struct error *err) {
+static int parse_rate(const char *text, uint64_t *ret_bytes_per_second, struct error *err) {
         if (strcmp(text, "full") == 0) {
                 *ret_bytes_per_second = 0;
                 return 0;
@@ -93,9 +93,23 @@ int units_parse_rate(const char *text, uint64_t *ret_bytes_per_second, struct er
                                  "\"%.40s\" is not a rate: write 40Mbit, 1Gbit, 5M (bytes a second) or full", text);
         if (rate == 0)
                 return error_set(err, ERROR_INVALID, "a rate of 0 would never end: write full for no limit");
-        if (units_check_rate(rate, err) < 0)
+        *ret_bytes_per_second = rate;
+        return 0;
+}
+
+int units_parse_rate(const char *text, uint64_t *ret_bytes_per_second, struct error *err) {
+        uint64_t rate;
+        if (parse_rate(text, &rate, err) < 0 || units_check_rate(rate, err) < 0)
                 return -1;
         *ret_bytes_per_second = rate;
+        return 0;
+}
+
+int units_read_rate(const char *text, uint64_t *ret_bytes_per_second, struct error *err) {
+        uint64_t rate;
+        if (parse_rate(text, &rate, err) < 0)
+                return -1;
+        *ret_bytes_per_second = rate && rate < UNITS_RATE_LEAST ? UNITS_RATE_LEAST : rate;
         return 0;
 }
 

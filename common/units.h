@@ -14,6 +14,8 @@ int units_parse_rate(const char *text, uint64_t *ret_bytes_per_second, struct er
 // No transfer is slower: 64 KiB are to come within 5 minutes (CHANNEL_FRAME_MS), and up to 8 streams share a rate.
 #define UNITS_RATE_LEAST 2000u                                      // bytes a second: 16kbit
 int units_check_rate(uint64_t bytes_per_second, struct error *err); // 0: no limit
+// What was stored, maybe before there was a least rate: the least instead of what is slower.
+int units_read_rate(const char *text, uint64_t *ret_bytes_per_second, struct error *err);
 // "90s" "15m" "2h" "7d"; a bare number is refused.
 int units_parse_duration(const char *text, uint64_t *ret_seconds, struct error *err);
 #define UNITS_TEXT_MAX 32

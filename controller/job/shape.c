@@ -44,7 +44,7 @@ static void read_line(struct shape_line *line, const struct store_site *site) {
         _cleanup_(free_p) char *rates = memory_string(site->rates);
         char *rest = rates;
         for (char *text; (text = strsep(&rest, "\n"));)
-                if (*text && timetable_add(&line->timetable, text, &err) < 0)
+                if (*text && timetable_read(&line->timetable, text, &err) < 0)
                         log_failure(LOG_LEVEL_WARNING, "a rate is left out", &err, "site", site->name, NULL);
 }
 

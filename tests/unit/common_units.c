@@ -86,6 +86,15 @@ static void rates_of_zero_overflow_or_trailing_text_are_refused(void **state) {
         refuses(units_parse_rate, "18446744073709551616Mbit", "\"18446744073709551616Mbit\" is too large for a rate");
 }
 
+static void a_stored_rate_that_is_too_slow_is_the_least(void **state) {
+        (void) state;
+        accepts(units_read_rate, "8kbit", UNITS_RATE_LEAST);
+        accepts(units_read_rate, "1K", UNITS_RATE_LEAST);
+        accepts(units_read_rate, "2K", 2048);
+        accepts(units_read_rate, "full", 0);
+        refuses(units_read_rate, "0M", "a rate of 0 would never end: write full for no limit");
+}
+
 static void durations_need_their_unit(void **state) {
         (void) state;
         accepts(units_parse_duration, "0s", 0);
@@ -140,6 +149,7 @@ int main(void) {
                 cmocka_unit_test(sizes_that_overflow_are_refused),
                 cmocka_unit_test(rates_are_bits_by_1000_or_bytes_by_1024),
                 cmocka_unit_test(rates_of_zero_overflow_or_trailing_text_are_refused),
+                cmocka_unit_test(a_stored_rate_that_is_too_slow_is_the_least),
                 cmocka_unit_test(durations_need_their_unit),
                 cmocka_unit_test(sizes_are_shown_with_one_decimal),
                 cmocka_unit_test(rates_are_shown_by_powers_of_1000),

@@ -51,6 +51,14 @@ static void a_transfer_begins_with_the_rate_of_its_sites(void **state) {
         expect_told(job, 0, 0);
 }
 
+static void a_sites_rate_that_was_stored_before_there_was_a_least_is_the_least(void **state) {
+        (void) state;
+        char job[33];
+        set_site("lyon", "8kbit");
+        begin_move("erp", "nantes/kvm2", 0, job);
+        assert_int_equal(ordered(job, "send-vda"), UNITS_RATE_LEAST);
+}
+
 static void a_change_of_the_site_reaches_a_running_transfer(void **state) {
         (void) state;
         char job[33];
@@ -242,6 +250,7 @@ static void fault_02_saying_that_one_is_alive_is_no_progress(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 PLAYED_TEST(a_transfer_begins_with_the_rate_of_its_sites),
+                PLAYED_TEST(a_sites_rate_that_was_stored_before_there_was_a_least_is_the_least),
                 PLAYED_TEST(a_change_of_the_site_reaches_a_running_transfer),
                 PLAYED_TEST(the_hour_turns_while_a_transfer_runs),
                 PLAYED_TEST(transfers_that_come_and_go_share_the_line),
