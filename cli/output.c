@@ -320,6 +320,8 @@ static void print_member_table(const char *title, const json_t *rows, bool wide)
                 columns[n].key = key;
                 n++;
         }
+        if (n == 0) // libsmartcols would print an empty line for each row
+                return;
         printf("%s:\n", title);
         print_table(rows, columns, true, "  ");
 }

@@ -93,6 +93,14 @@ static void what_is_known_of_no_row_takes_a_column_with_wide_only(void **state) 
                        "  define  -     no room\n");
 }
 
+static void a_table_without_columns_is_left_out(void **state) {
+        (void) state;
+        begin();
+        output_show(json("{\"id\": \"k7wq2mfx4p\", \"parts\": [{\"note\": null}, {\"note\": null}]}"), OUTPUT_TABLE,
+                    "id");
+        assert_printed("id:                  k7wq2mfx4p\n");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_name_that_is_a_number_is_printed, scratch_make, scratch_remove),
@@ -101,6 +109,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(rates_are_shown_as_rates, scratch_make, scratch_remove),
                 cmocka_unit_test_setup_teardown(what_is_known_of_no_row_takes_a_column_with_wide_only, scratch_make,
                                                 scratch_remove),
+                cmocka_unit_test_setup_teardown(a_table_without_columns_is_left_out, scratch_make, scratch_remove),
                 cmocka_unit_test_setup_teardown(numbers_in_a_table_stand_under_each_other, scratch_make,
                                                 scratch_remove),
         };
